@@ -95,6 +95,14 @@ class Answer:
         """Read the whole body; raises like :meth:`pieces`."""
         return b"".join(self.pieces(limit))
 
+    def read_within(self, seconds: float, limit: int) -> bytes:
+        """Read the whole body within some seconds; raises like :meth:`pieces`.
+
+        The limits of the client restart with every byte, so a short body could take minutes.
+        """
+        with self._timer.capped(seconds):
+            return self.read(limit)
+
     def excerpt(self) -> str:
         """Read the beginning of a body that will not be used, such as that of an error, as text."""
         return excerpt_of(self._response, self._timer)

@@ -6,13 +6,16 @@ because every file is present, does not spend time on them.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from modelfetch import tracing
+from modelfetch.errors import Fault, SourceError
+from modelfetch.model.addresses import is_object_url
 from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import is_secure, origin
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.answers import Answer
     from modelfetch.net.body import Body
+    from modelfetch.net.object_store import ObjectStores
     from modelfetch.net.outgoing import Outgoing
     from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
@@ -36,6 +40,8 @@ class Client:
         may_be_private: URLs whose origins may lead into a private network; every other request of
             :meth:`open` has to stay in the public internet. None for no such limit: the user of this machine
             names the addresses, and not a client of a server.
+        is_nearby: Whether its servers are machines of the local network: no proxy is used, and no redirect to
+            another origin is followed.
     """
 
     def __init__(
@@ -45,13 +51,62 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         *,
         may_be_private: Collection[str] | None = None,
+        is_nearby: bool = False,
     ) -> None:
         self._limits = limits
+        self._is_nearby = is_nearby
+        self._others: list[Client] = []
+        """Clients that are closed with this one."""
         self._allowed = None if may_be_private is None else frozenset(map(origin, may_be_private))
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._objects: ObjectStores | None = None
+
+    @property
+    def objects(self) -> ObjectStores:
+        """The object stores of the run, with its limits; nothing of them is loaded before.
+
+        Raises:
+            SourceError: Requests are limited to certain addresses, because a client of a server names them:
+                a bucket would be read with credentials of this machine, which that client may not have.
+        """
+        if self._allowed is not None:
+            raise SourceError(Fault.AUTHORIZATION, "buckets are not read for a client of this server")
+        with self._lock:
+            if self._objects is None:
+                from modelfetch.net.object_store import ObjectStores
+
+                self._objects = ObjectStores(self._limits, self._cancel, self._clock)
+            return self._objects
+
+    def nearby(
+        self, connect_timeout: float, stall_timeout: float = math.inf, min_speed: float = 0.0
+    ) -> Client:
+        """Make a client for machines of the local network; it is closed with this one.
+
+        It uses no proxy: a proxy leads out of that network. It follows no redirect to another origin: such a
+        machine is trusted to name no other one.
+
+        Args:
+            connect_timeout: Seconds for connecting, if less than the limits allow.
+            stall_timeout: Seconds without a byte, if less than the limits allow.
+            min_speed: Bytes per second, if more than the limits demand; not where they demand none, since a
+                limit of this run's own may be the reason for a low speed.
+        """
+        from modelfetch.lazy_dataclass import replace
+
+        limits = replace(
+            self._limits,
+            connect_timeout=min(connect_timeout, self._limits.connect_timeout),
+            stall_timeout=min(stall_timeout, self._limits.stall_timeout),
+            min_speed=max(min_speed, self._limits.min_speed) if self._limits.min_speed else 0.0,
+        )
+        other = Client(limits, self._cancel, self._clock, is_nearby=True)
+        with self._lock:
+            self._others.append(other)
+        return other
 
     def request(
         self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
@@ -71,7 +126,13 @@ class Client:
 
     def prepare(self, url: str) -> None:
         """Load what a request for ``url`` needs, so that its time is not measured as the source's."""
-        self._session_for(url).prepare(url)
+        if not is_object_url(url):
+            self._session_for(url).prepare(url)
+            return
+        from modelfetch.net.object_store import require_obstore
+
+        with suppress(SourceError):  # raised again by the request
+            require_obstore()
 
     def open(
         self,
@@ -159,6 +220,9 @@ class Client:
         with self._lock:
             if self._session is not None:
                 self._session.close()
+            others = self._others
+        for other in others:
+            other.close()
 
     def _session_for(self, url: str) -> Session:
         """The session of the run, created at the first call.
@@ -174,7 +238,9 @@ class Client:
                     trust.start()
                 from modelfetch.net.session import Session
 
-                self._session = Session(self._limits, self._cancel, trust, self._clock)
+                self._session = Session(
+                    self._limits, self._cancel, trust, self._clock, is_nearby=self._is_nearby
+                )
             return self._session
 
 

@@ -90,6 +90,10 @@ class RegistryRepository:
         return f"{self.endpoint}/v2/{quote_path(self.name)}/blobs/uploads/"
 
 
+PLAIN_HINT: Final = "Registries are reached over https, except those on this machine."
+"""What a person is told where no TLS connection came to be: the registry may speak plain http."""
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is a loopback name or address; nothing is resolved."""
     if is_localhost(host):

@@ -50,14 +50,18 @@ class Session:
         cancel: Wakes blocked reads when the run is cancelled.
         trust: Trust anchors for TLS.
         clock: Returns monotonic seconds.
+        is_nearby: See :class:`modelfetch.net.client.Client`.
     """
 
-    def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock) -> None:
+    def __init__(
+        self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock, *, is_nearby: bool = False
+    ) -> None:
         self._limits = limits
         self._cancel = cancel
         self._trust = trust
         self._clock = clock
-        self._proxies = proxies.from_environment()
+        self._is_nearby = is_nearby
+        self._proxies = proxies.Proxies({}) if is_nearby else proxies.from_environment()
         self._public, self._any = (
             _Transports(limits, cancel, self._proxies, trust, families, public_only=public_only)
             for families in (Families(),)
@@ -213,7 +217,7 @@ class Session:
         Returns:
             The response, and the URL it came from.
         """
-        first_host = host_of(url)
+        first, first_host = url, host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
             headers = dict(fields(url))  # a copy: the credential of one request must not reach the next one
             if credential is not None:
@@ -228,6 +232,8 @@ class Session:
                 # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or self._came_from_public(response, url)
                 url = redirect_target(url, response.location)
+                if self._is_nearby and origin(url) != origin(first):
+                    raise SourceError(Fault.REDIRECT, f"redirects to another host ({host_of(url)})")
                 excerpt_of(response, timer)  # a body read to its end frees the connection for the next
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.addresses import is_object_url
 from modelfetch.model.text import sanitize
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -126,12 +127,17 @@ def is_secure(url: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host for display and statistics, with its port unless that is the default port of the scheme."""
+    """The host for display and statistics, with its port unless that is the default port of the scheme.
+
+    For the address of an object, it is the bucket: ``s3://models``.
+    """
     return _host_of(_without_path(url))
 
 
 @lru_cache(maxsize=256)
 def _host_of(url: str) -> str:
+    if is_object_url(url):
+        return sanitize(url)  # a bucket: its host is known to the client of object stores only
     scheme, host, port = _origin(url)
     name = f"[{host}]" if ":" in host else host
     return sanitize(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")

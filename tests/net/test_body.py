@@ -7,7 +7,7 @@ import tracemalloc
 from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.cancel import Cancellation
@@ -263,7 +263,6 @@ def test_memory_stays_flat_over_many_reads() -> None:
         tracemalloc.stop()
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 5)), max_size=50))
 def test_a_source_that_always_keeps_the_floor_is_never_ended(reads: list[tuple[int, float]]) -> None:
     floor = SpeedFloor(minimum=1000, window=3.0)
@@ -271,7 +270,6 @@ def test_a_source_that_always_keeps_the_floor_is_never_ended(reads: list[tuple[i
         floor.add(int(1000 * waited) + 1 + extra, waited)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=100))
 def test_a_source_that_never_keeps_it_is_ended_within_two_windows(waits: list[float]) -> None:
     floor = SpeedFloor(minimum=1000, window=3.0)

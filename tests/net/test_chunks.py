@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault
@@ -20,7 +20,6 @@ def chunked(data: bytes, size: int, extension: bytes = b"", eol: bytes = b"\r\n"
     return b"".join(b"%x%b%b%b%b" % (len(part), extension, eol, part, eol) for part in parts)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     data=st.binary(max_size=300),
     size=st.integers(1, 100),
@@ -28,6 +27,7 @@ def chunked(data: bytes, size: int, extension: bytes = b"", eol: bytes = b"\r\n"
     eol=st.sampled_from([b"\r\n", b"\n"]),
     step=st.integers(1, 50),
 )
+@pytest.mark.slow
 def test_wherever_a_body_is_cut_it_is_the_same(
     data: bytes, size: int, extension: bytes, eol: bytes, step: int
 ) -> None:
@@ -70,7 +70,6 @@ def test_what_is_no_chunked_body_is_an_error(encoded: bytes) -> None:
         decoder.feed(encoded)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_whatever_is_sent_no_more_is_held_than_a_line(pieces: list[bytes]) -> None:
     decoder = ChunkDecoder()

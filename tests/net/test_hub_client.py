@@ -16,6 +16,7 @@ from modelfetch.net.hub_client import HubClient
 from modelfetch.net.retry import RetryPolicy
 from tests.hubs.server import HubServer, Reply, Request
 from tests.net.asking import CANARY, PATIENT, everything_shown
+from tests.patience import IN_TIME
 
 DATA = bytes(range(256)) * 2000
 ETAG = '"strong"'
@@ -253,7 +254,7 @@ def test_cancelling_ends_a_read(server: Store) -> None:
     thread.start()
     arrived.wait()
     cancel.cancel()
-    thread.join(20)
+    thread.join(IN_TIME)
     with_cancel.close()
     assert len(failures) == 1
 

@@ -188,6 +188,7 @@ def test_a_silent_stream_is_left() -> None:
         assert why(lambda: received(client, seconds=0.1)).fault is Fault.STALL
 
 
+@pytest.mark.slow
 def test_a_message_without_an_end_is_refused() -> None:
     with asking(stream(b"data: " + b"x" * LIMIT)) as (client, _):
         error = why(lambda: received(client))

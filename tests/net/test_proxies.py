@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
@@ -125,7 +125,6 @@ def test_what_is_not_understood_is_passed_over(entry: str) -> None:
     assert not is_proxied("http://h.example/", f"{entry},h.example")
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("h.example:0123456789/[]*,-% \t\x1bé"), max_size=30), st.text(max_size=20))
 def test_no_text_is_an_error(no_proxy: str, proxy: str) -> None:
     with suppress(SourceError):  # no other exception is allowed

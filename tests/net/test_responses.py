@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
@@ -370,7 +370,6 @@ def words(wanted: RangeRequest, head: ResponseHead) -> str:
     return ""
 
 
-@settings(max_examples=150, deadline=None)
 @given(ASKS, ANSWERS)
 def test_every_answer_is_judged_and_no_remote_control_reaches_the_words(
     wanted: RangeRequest, head: ResponseHead
@@ -380,7 +379,6 @@ def test_every_answer_is_judged_and_no_remote_control_reaches_the_words(
     assert len(said) < 300
 
 
-@settings(max_examples=150, deadline=None)
 @given(ASKS, ANSWERS)
 def test_accepted_bytes_are_proven_and_inside_the_file(wanted: RangeRequest, head: ResponseHead) -> None:
     decision = verdict(wanted, head)
@@ -392,8 +390,8 @@ def test_accepted_bytes_are_proven_and_inside_the_file(wanted: RangeRequest, hea
             assert head.headers["content-range"].lower().startswith(f"bytes {wanted.start}-")
 
 
-@settings(max_examples=80, deadline=None)
 @given(ASKS, st.lists(ANSWERS, min_size=4, max_size=4))
+@pytest.mark.slow
 def test_a_chain_of_repetitions_ends(wanted: RangeRequest, answers: list[ResponseHead]) -> None:
     for head in answers:
         decision = verdict(wanted, head)

@@ -7,7 +7,7 @@ import random
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.net.retry import RetryPolicy, backoff, retry_after, wait_for
@@ -179,7 +179,6 @@ DATES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(DATES, DATES, DATES)
 def test_no_header_is_ever_an_exception_or_a_negative_wait(value: str, date: str, limit: str) -> None:
     seconds = retry_after({"retry-after": value, "date": date, "ratelimit": limit})

@@ -212,6 +212,7 @@ def test_interim_answers_for_ever_are_left_at_once(patient: Client, time: Time) 
 
 @pytest.mark.parametrize("drip", [b"", b"0"], ids=["silent", "dripping"])
 @pytest.mark.parametrize("framing", [b"Content-Length: 5000", b"Transfer-Encoding: chunked"])
+@pytest.mark.quick(1)
 def test_the_body_of_an_error_is_not_waited_for(
     patient: Client, time: Time, framing: bytes, drip: bytes
 ) -> None:
@@ -226,7 +227,8 @@ def test_redirects_have_one_budget_together(patient: Client, time: Time) -> None
     begin = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n"
     got, connections = asked(patient, endless(begin, b"0", time, late=7.0, every=0.1))
     assert got.failure.fault is Fault.TIMEOUT
-    assert connections <= 5
+    # The fifth answer is beyond the limit of 30 s; its location may be asked before that is noticed.
+    assert connections <= 6
 
 
 @BOTH_WAYS

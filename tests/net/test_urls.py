@@ -6,7 +6,7 @@ import base64
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
@@ -260,7 +260,6 @@ URLISH = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
 @given(URLISH)
 def test_whatever_the_location_the_target_is_safe_or_refused(location: str) -> None:
     try:
