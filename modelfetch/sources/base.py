@@ -139,18 +139,25 @@ class HostAddress:
 
 
 class RegisteredSource(ABC):
-    """Base class of the sources of a run, one for each active kind; it has the methods of :class:`Source`."""
+    """Base class of the sources of a run, one for each kind; it has the methods of :class:`Source`."""
 
     kind: ClassVar[SourceKind]
 
     @classmethod
     @abstractmethod
-    def from_context(cls, context: SourceContext) -> Source:
+    def from_context(cls, context: SourceContext) -> RegisteredSource:
         """Make the source of a run."""
 
     @abstractmethod
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """See :meth:`Source.offers`."""
+
+    def discover(self, places: Sequence[tuple[Manifest, FileSpec]]) -> None:  # noqa: B027 - optional
+        """Prepare for the files that are missing, before the first of them is fetched.
+
+        Args:
+            places: The files, each with its model.
+        """
 
     @classmethod
     def configured_hosts(cls, settings: Settings) -> Iterable[HostAddress]:  # noqa: ARG003

@@ -77,10 +77,6 @@ class GatewayOffer(HttpOffer):
         """
         return self._asked(first_byte, lambda: self._content.leaf_table(self._gateway, first_byte))
 
-    def use_table(self, table: LeafTable) -> None:
-        """Use a table from elsewhere, such as a stored chunk map; no inner node is requested then."""
-        self._content.table = table
-
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Request bytes of the file; see :meth:`.Offer.open`."""
         return self._asked(first_byte, lambda: self._open(offset, end, first_byte))

@@ -1,8 +1,10 @@
 """Mirrors, and the URLs that a manifest lists for single files.
 
-A mirror is a URL template, set in the configuration or in the manifest. Example::
+A mirror is a URL template, set in the configuration or in the manifest. It may be in an object store, which
+needs the extra ``s3``. Examples::
 
     https://mirror.example/{name}/{version}/{path}
+    s3://bucket/models/{sha256}
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from modelfetch.model.addresses import is_object_url
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.credentials import split_credential
 from modelfetch.net.urls import quote_path
@@ -19,6 +22,13 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.net.client import Client
     from modelfetch.settings import Settings
+
+
+def object_offer(kind: str, url: str, size: int, client: Client) -> Offer:
+    """The offer of an object, whose module is loaded for it."""
+    from modelfetch.sources.object_offer import ObjectOffer
+
+    return ObjectOffer(kind, url, size, client)
 
 
 class MirrorSource(RegisteredSource):
@@ -58,12 +68,18 @@ class MirrorSource(RegisteredSource):
         return [self._offer(template, manifest, file) for template in (*self._templates, *manifest.mirrors)]
 
     def _offer(self, template: str, manifest: Manifest, file: FileSpec) -> Offer:
+        if is_object_url(template):
+            return object_offer(self.kind, expand(template, manifest, file), file.size, self._client)
         url, credential = split_credential(expand(template, manifest, file))
         return HttpOffer(self.kind, url, file.size, self._client, credential)
 
 
 def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
-    """Replace the fields of a template. Values are percent-encoded, so that none can add parts to the URL."""
+    """Replace the fields of a template.
+
+    Values are percent-encoded, so that none can add parts to a URL. The key of an object is literal.
+    """
+    quoted = str if is_object_url(template) else quote_path
     values = {
         "{path}": file.path,
         "{sha256}": file.sha256,
@@ -72,7 +88,7 @@ def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
     }
     for field, value in values.items():
         if field in template:
-            template = template.replace(field, quote_path(value))
+            template = template.replace(field, quoted(value))
     return template
 
 
@@ -101,4 +117,9 @@ class UrlSource(RegisteredSource):
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:  # noqa: ARG002
         """One offer per URL."""
-        return [HttpOffer(self.kind, url, file.size, self._client) for url in file.urls]
+        return [
+            object_offer(self.kind, url, file.size, self._client)
+            if is_object_url(url)
+            else HttpOffer(self.kind, url, file.size, self._client)
+            for url in file.urls
+        ]

@@ -48,9 +48,11 @@ class OciSource(RegisteredSource):
 
     @classmethod
     def from_context(cls, context: SourceContext) -> OciSource:
-        """Use the logins of the user's container tools."""
+        """Use the logins of the user's container tools, unless the run is anonymous."""
 
         def find(registry: str, repository: str) -> RegistryLogin | None:
+            if not context.loaded.uses_logins:
+                return None
             # Imported late: few runs meet a registry that requires a login.
             from modelfetch.settings.docker_credentials import RegistryLogins
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.credentials import split_credential
 from modelfetch.net.urls import host_of, origin
 from modelfetch.sources.base import HttpOffer, Offer, Source
@@ -46,7 +47,8 @@ class PrivateNetworkWatch:
 
     def attach(self, manifest: Manifest, offer: Offer) -> Offer:
         """Check an offer before each request, if its URL comes from the project; returns the offer."""
-        if isinstance(offer, HttpOffer):
+        # The peers are those that the user names, or that the user's own network announces.
+        if isinstance(offer, HttpOffer) and offer.kind != SourceKind.PEER:
             start = origin(offer.address)
             is_theirs = start in self._foreign or (manifest.name in self._models and start not in self._own)
             if is_theirs:

@@ -1,4 +1,4 @@
-"""The table of sources: the class of each active kind, and for which files a run loads it.
+"""The table of sources: the class of each kind, and for which files a run loads it.
 
 A run makes one source of each kind (:func:`make_sources`), and ``modelfetch sources`` lists the hosts that
 the classes know. The rows are in the order of :class:`~modelfetch.model.source_kinds.SourceKind`, and a test
@@ -18,7 +18,8 @@ from modelfetch.model.source_kinds import SourceKind
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
-    from modelfetch.sources.base import Offer, RegisteredSource, Source, SourceContext
+    from modelfetch.settings import Settings
+    from modelfetch.sources.base import Offer, RegisteredSource, SourceContext
 
 
 class Row(NamedTuple):
@@ -30,6 +31,8 @@ class Row(NamedTuple):
     """Name of the class in the module."""
     may_have: Callable[[Manifest, FileSpec], object]
     """Whether it may have an offer for a file; if not, its module is not loaded."""
+    is_used: Callable[[Settings], object] = lambda _: True
+    """Whether the settings use it; if not, its module is not loaded either."""
 
     def load(self) -> type[RegisteredSource]:
         """Return the class."""
@@ -37,8 +40,13 @@ class Row(NamedTuple):
         return found
 
 
+def _has_peers(settings: Settings) -> bool:
+    return bool(settings.sources.peers) or settings.lan.enabled
+
+
 ROWS = (
     Row(SourceKind.LOCAL, "local", "LocalSource", lambda _manifest, _file: True),
+    Row(SourceKind.PEER, "peer_search", "PeerSource", lambda _manifest, _file: True, _has_peers),
     Row(SourceKind.MIRROR, "mirror", "MirrorSource", lambda _manifest, _file: True),
     Row(SourceKind.IPFS, "ipfs", "IpfsSource", lambda manifest, file: file.cid or manifest.ipfs_cid),
     Row(SourceKind.HUGGINGFACE, "huggingface", "HuggingFaceSource", lambda manifest, _: manifest.huggingface),
@@ -53,7 +61,7 @@ def source_classes() -> Iterator[type[RegisteredSource]]:
     return (row.load() for row in ROWS)
 
 
-def make_sources(context: SourceContext) -> dict[str, Source]:
+def make_sources(context: SourceContext) -> dict[str, LateSource]:
     """Make the sources of a run, by kind."""
     return {row.kind: LateSource(row, context) for row in ROWS}
 
@@ -64,20 +72,30 @@ class LateSource:
     Args:
         row: The kind.
         context: What it is made from.
+
+    Attributes:
+        is_used: Whether the settings use it.
     """
 
     def __init__(self, row: Row, context: SourceContext) -> None:
         self.kind = row.kind
         self._row = row
         self._context = context
-        self._source: Source | None = None
+        self.is_used = row.is_used(context.loaded.settings)
+        self._source: RegisteredSource | None = None
         self._lock = threading.Lock()
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """See :meth:`modelfetch.sources.base.Source.offers`."""
-        return self._made().offers(manifest, file) if self._row.may_have(manifest, file) else ()
+        is_needed = self.is_used and self._row.may_have(manifest, file)
+        return self._made().offers(manifest, file) if is_needed else ()
 
-    def _made(self) -> Source:
+    def discover(self, places: Sequence[tuple[Manifest, FileSpec]]) -> None:
+        """See :meth:`modelfetch.sources.base.RegisteredSource.discover`."""
+        if self.is_used:
+            self._made().discover(places)
+
+    def _made(self) -> RegisteredSource:
         source = self._source
         if source is not None:
             return source

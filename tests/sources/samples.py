@@ -24,7 +24,7 @@ def manifest(*files: FileSpec, **facts: Any) -> Manifest:
     return Manifest("m", "1", files, **facts)
 
 
-def read(offer: Offer, offset: int = 0) -> bytes:
+def read(offer: Offer, offset: int = 0, end: int | None = None) -> bytes:
     """All bytes that an offer yields from an offset on."""
-    with closing(offer.open(offset)) as stream:
+    with closing(offer.open(offset, end)) as stream:
         return b"".join(stream)

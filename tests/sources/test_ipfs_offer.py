@@ -107,18 +107,6 @@ def test_a_file_of_one_block_needs_no_table(client: Client, gateway: Gateway, da
     assert read_checked(offer) == data
 
 
-def test_a_known_table_needs_no_request(client: Client, gateway: Gateway, dag: Dag) -> None:
-    cid = dag.file(DATA)
-    table = offers_of(client, [gateway.url], DATA, cid)[0].leaf_table()
-    gateway.requests.clear()
-    [offer] = offers_of(client, [gateway.url], DATA, cid)
-    offer.use_table(table)
-    assert offer.leaf_table() is table
-    gateway.faults.ignores_range = True
-    assert read(offer, 5000) == DATA[5000:]
-    assert gateway.targets("raw") == []
-
-
 def test_requests_say_what_is_wanted_twice(client: Client, gateway: Gateway, dag: Dag) -> None:
     cid = dag.file(DATA)
     gateway.faults.ignores_range = True
@@ -312,9 +300,10 @@ def test_a_cut_connection_may_be_retried(client: Client, gateway: Gateway, dag: 
     assert (caught.value.fault, caught.value.retry) == (Fault.CUT, True)
 
 
+@pytest.mark.slow  # the limit must be long enough for the first request on a busy machine
 def test_a_stall_ends(gateway: Gateway, dag: Dag) -> None:
     cid = dag.file(DATA)
-    client = Client(Limits(connect_timeout=1, stall_timeout=0.2), Cancellation())
+    client = Client(Limits(connect_timeout=10, stall_timeout=1), Cancellation())
     [offer] = offers_of(client, [gateway.url], DATA, cid)
     offer.leaf_table()
     gateway.faults.refuses, gateway.faults.stall = {"file": UNSERVED}, 3000
