@@ -1,0 +1,1 @@
+"""Tests of bundles: their documents, their archive, and hostile ones."""

@@ -1,0 +1,297 @@
+"""Only verified files of the cache are found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelfetch.model.manifest import Manifest
+from modelfetch.share import shared_cache
+from modelfetch.share.shared_cache import UNREADABLE_SECONDS, SharedCache
+from modelfetch.store import ReceiptFile, Store
+from tests.store.material import ensure
+
+DATA = b"the bytes of a model" * 1000
+
+
+class Hashes:
+    """Counts how many files were hashed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        real = SharedCache._digest
+
+        def digest(cache: SharedCache, fd: int, report: Callable[[int], None]) -> str | None:
+            self.count += 1
+            return real(cache, fd, report)
+
+        monkeypatch.setattr(SharedCache, "_digest", digest)
+
+
+@pytest.fixture
+def hashes(monkeypatch: pytest.MonkeyPatch) -> Hashes:
+    return Hashes(monkeypatch)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+def put(store: Store, data: bytes = DATA, digest: str = "") -> tuple[str, Path]:
+    """Write a blob that no receipt lists."""
+    digest = digest or hashlib.sha256(data).hexdigest()
+    path = store.blob_path(digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return digest, path
+
+
+def read(cache: SharedCache, digest: str) -> bytes | None:
+    """Read what is shared under a digest."""
+    found = cache.find(digest)
+    fd = found.open() if found is not None else None
+    if fd is None:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
+
+
+def present(store: Store, data: bytes = DATA, path: str = "model.bin") -> tuple[Manifest, str]:
+    """Store a model of one file, with a receipt."""
+    manifest = ensure(store, {path: data}, "m", "1")
+    return manifest, manifest.files[0].sha256
+
+
+def test_a_blob_that_a_receipt_lists_is_not_read(store: Store, hashes: Hashes) -> None:
+    _, digest = present(store)
+    assert read(SharedCache(store), digest) == DATA
+    assert hashes.count == 0
+
+
+def test_a_blob_without_a_receipt_is_hashed_once(store: Store, hashes: Hashes) -> None:
+    digest, _ = put(store)
+    cache = SharedCache(store)
+    assert cache.find_known(digest) == (None, len(DATA))
+    assert cache.find_without_hashing(digest) is None
+    assert [read(cache, digest) for _ in range(3)] == [DATA] * 3
+    assert hashes.count == 1
+    assert cache.find_known(digest) == (cache.find(digest), None)
+
+
+def test_who_hashes_reports_how_far_it_is(store: Store) -> None:
+    content, reported = bytes((2 << 20) + 5), list[int]()
+    digest, _ = put(store, content)
+    assert SharedCache(store).find(digest, reported.append) is not None
+    assert reported == [1 << 20, 2 << 20, len(content)]
+
+
+def test_a_wrong_blob_is_hashed_once_and_never_found(store: Store, hashes: Hashes) -> None:
+    digest, _ = put(store, b"wrong", hashlib.sha256(DATA).hexdigest())
+    cache = SharedCache(store)
+    assert [cache.find(digest) for _ in range(3)] == [None] * 3
+    assert hashes.count == 1
+    assert cache.find_known(digest) == (None, None)
+
+
+class FailingDisk(Store):
+    """A cache whose files can be opened, and cannot be read."""
+
+    fails = True
+
+    def open_to_read(self, path: Path) -> int | None:
+        return os.open(path, os.O_WRONLY) if self.fails else super().open_to_read(path)
+
+
+def test_a_blob_that_the_disk_cannot_read_is_tried_again_after_a_while(
+    tmp_path: Path, hashes: Hashes
+) -> None:
+    """Else each request would have the disk try for seconds."""
+    store, now = FailingDisk(tmp_path / "cache"), [0.0]
+    digest, _ = put(store)
+    cache = SharedCache(store, clock=lambda: now[0])
+    assert [cache.find(digest) for _ in range(3)] == [None] * 3
+    assert hashes.count == 1
+    store.fails = False
+    assert cache.find(digest) is None
+    now[0] = UNREADABLE_SECONDS
+    assert read(cache, digest) == DATA
+
+
+def test_a_blob_that_changes_is_hashed_again(store: Store, hashes: Hashes) -> None:
+    digest, path = put(store)
+    cache = SharedCache(store)
+    assert read(cache, digest) == DATA
+    path.write_bytes(DATA[::-1])
+    assert read(cache, digest) is None
+    path.write_bytes(DATA)
+    assert read(cache, digest) == DATA
+    assert hashes.count == 3
+
+
+def test_a_change_is_seen_when_size_and_modification_time_are_set_back(store: Store) -> None:
+    digest, path = put(store)
+    cache = SharedCache(store)
+    assert read(cache, digest) == DATA
+    before = path.stat()
+    path.write_bytes(DATA[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read(cache, digest) is None
+
+
+def test_a_listed_blob_that_changes_is_hashed_again(store: Store, hashes: Hashes) -> None:
+    _, digest = present(store)
+    path = store.blob_path(digest)
+    path.chmod(0o644)
+    path.write_bytes(DATA[::-1])
+    assert read(SharedCache(store), digest) is None
+    assert hashes.count == 1
+
+
+def test_a_blob_that_is_replaced_between_look_and_open_is_not_opened(store: Store) -> None:
+    digest, path = put(store)
+    found = SharedCache(store).find(digest)
+    assert found is not None
+    path.rename(path.with_name("aside"))
+    path.write_bytes(DATA)
+    assert found.open() is None
+
+
+def test_a_blob_that_is_linked_into_a_model_meanwhile_is_opened(store: Store) -> None:
+    """A new link changes the change time, but no byte."""
+    digest, path = put(store)
+    found = SharedCache(store).find(digest)
+    assert found is not None
+    os.link(path, path.with_name("link"))
+    fd = found.open()
+    assert fd is not None
+    os.close(fd)
+
+
+def test_without_its_blob_the_file_of_a_model_is_found(store: Store, hashes: Hashes) -> None:
+    manifest, digest = present(store)
+    store.blob_path(digest).unlink()
+    found = SharedCache(store).find(digest)
+    assert found is not None
+    assert found.path == store.directory(manifest) / "model.bin"
+    assert hashes.count == 0
+
+
+def test_a_model_that_arrives_later_is_found_without_hashing(store: Store, hashes: Hashes) -> None:
+    digest = hashlib.sha256(DATA).hexdigest()
+    cache = SharedCache(store, clock=lambda: 0.0)
+    assert cache.find(digest) is None
+    present(store)
+    assert read(cache, digest) == DATA
+    assert hashes.count == 0
+
+
+def test_receipts_are_not_read_for_each_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    listings: list[Store] = []
+
+    def verified(store: Store) -> Iterator[tuple[Path, ReceiptFile]]:
+        listings.append(store)
+        return iter(())
+
+    monkeypatch.setattr(Store, "verified", verified)
+    cache = SharedCache(store, clock=lambda: now[0])
+    for _ in range(100):
+        assert cache.find_without_hashing("0" * 64) is None
+    assert len(listings) == 1
+    now[0] = shared_cache.RECEIPT_SECONDS
+    assert cache.find_without_hashing("0" * 64) is None
+    assert len(listings) == 2
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 61, "0" * 63 + "/", "0" * 63 + "\n", "\u0660" * 64],
+)
+def test_what_is_no_digest_is_never_looked_up(store: Store, digest: str) -> None:
+    cache = SharedCache(store)
+    assert cache.find(digest) is None
+    assert cache.find_without_hashing(digest) is None
+    assert cache.find_known(digest) == (None, None)
+
+
+def test_a_link_is_not_followed(store: Store, tmp_path: Path) -> None:
+    digest, path = put(store)
+    (tmp_path / "elsewhere").write_bytes(DATA)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    assert SharedCache(store).find(digest) is None
+
+
+def test_a_link_in_place_of_a_directory_is_not_followed(store: Store, tmp_path: Path) -> None:
+    digest, path = put(store)
+    path.parent.rename(tmp_path / "elsewhere")
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    assert SharedCache(store).find(digest) is None
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "socket"])
+def test_what_is_no_regular_file_is_not_opened(store: Store, kind: str) -> None:
+    digest, path = put(store)
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        os.mknod(path, 0o140600)
+    assert SharedCache(store).find(digest) is None
+
+
+def test_an_unreadable_blob_is_not_found(store: Store) -> None:
+    digest, path = put(store)
+    path.chmod(0)
+    if os.geteuid() == 0:
+        pytest.skip("root reads every file")
+    assert SharedCache(store).find(digest) is None
+
+
+def test_partials_and_quarantine_are_not_shared(store: Store) -> None:
+    digest = hashlib.sha256(DATA).hexdigest()
+    for place in (f"partial/{digest}/data", f"quarantine/20261120T060000.000000Z-{digest}/data"):
+        path = store.root / place
+        path.parent.mkdir(parents=True)
+        path.write_bytes(DATA)
+    assert SharedCache(store).find(digest) is None
+
+
+def test_a_forged_receipt_that_names_a_path_outside_is_ignored(store: Store, tmp_path: Path) -> None:
+    _, digest = present(store)
+    store.blob_path(digest).unlink()
+    receipt = store.root / "models" / "m" / "1.json"
+    outside = tmp_path / "outside"
+    outside.write_bytes(DATA)
+    receipt.write_text(receipt.read_text().replace("model.bin", "../../../outside"))
+    assert SharedCache(store).find(digest) is None
+
+
+def test_a_closed_cache_finds_nothing_and_stops_hashing(store: Store) -> None:
+    digest, _ = put(store)
+    cache = SharedCache(store)
+    cache.close()
+    assert cache.find(digest) is None
+    assert cache._digest(os.open(store.blob_path(digest), os.O_RDONLY), list[int]().append) is None
+
+
+def test_one_file_is_hashed_at_a_time_and_once_for_many_threads(store: Store, hashes: Hashes) -> None:
+    digest, _ = put(store)
+    cache = SharedCache(store)
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(cache.find(digest))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert None not in found
+    assert hashes.count == 1
