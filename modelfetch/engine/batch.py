@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +103,11 @@ class _Fetched:
 
 
 def split_small(
-    runtime: Runtime, work: Sequence[Job], held: Mapping[tuple[str, int], int], mode: Mode
+    runtime: Runtime,
+    work: Sequence[Job],
+    held: Mapping[tuple[str, int], int],
+    mode: Mode,
+    swarmed: Collection[tuple[str, int]] = (),
 ) -> tuple[Sequence[Job], Sequence[Job]]:
     """Split jobs into those that are fetched one by one, and those for a batch: often none.
 
@@ -112,11 +116,13 @@ def split_small(
         work: The jobs, each with a digest of its own.
         held: The bytes of each job that are on disk; a batch only fetches whole files.
         mode: Of the run.
+        swarmed: Keys of the jobs that a swarm may fill: those wait for it, one by one.
     """
     if mode.force or runtime.offline or mode.bad or runtime.limit_rate is not None:
         return work, []  # a batch neither replaces files nor throttles
     largest = min(LARGEST, runtime.split_policy.min_size - 1)  # a file that may be split is not small
     small = [job for job in work if 0 < job.file.size <= largest and not held[job.key]]
+    small = [job for job in small if job.key not in swarmed] if swarmed else small
     if len(small) < FEWEST:
         return work, []
     digests = {job.file.sha256 for job in small}
@@ -298,6 +304,9 @@ class Batch:
         except SourceError as error:
             if first_byte is not None and error.fault in _SILENT and not answer.data:
                 raise _Unanswered from error
+            if offer.kind == SourceKind.PEER and error.fault is Fault.NOT_FOUND:
+                self._waiting.append(job)  # from the next source: that peer is no longer offered
+                return None
             answer.error = error
         except Cancelled:
             answer.keep(self._runtime.store, job.file)
@@ -350,7 +359,9 @@ class Batch:
         if tracing.active is not None:
             tracing.active.say(f"retry: {job.file.path}: {answer.outcome}; it is fetched by itself later")
         self._failures += 1
-        if fault in _OF_THE_HOST or self._failures >= FAILURES:
+        # A peer that failed is not offered again, so the other files are fetched from elsewhere.
+        is_over = fault in _OF_THE_HOST and answer.kind != SourceKind.PEER
+        if is_over or self._failures >= FAILURES:
             self._waiting.clear()
 
     def _commit(self, group: GroupCommit, pending: Sequence[_Fetched]) -> Sequence[Item]:

@@ -81,6 +81,10 @@ class Candidates:
         with self._lock:
             return tuple(self._remaining)
 
+    def has_kind(self, kind: SourceKind) -> bool:
+        """Return whether there is a candidate of a kind that was not discarded."""
+        return any(each.offer.kind == kind for each in self.remaining())
+
     def credit(self, candidate: Candidate, count: int) -> None:
         """Count bytes of progress; enough of them reset the number of failures.
 
@@ -167,6 +171,20 @@ def report_decision(file: str, source: str, error: SourceError, decision: Decisi
 def ready_at(candidate: Candidate, hosts: Hosts) -> float:
     """Return when a source may be asked, in clock seconds: the later of its own time and its host's."""
     return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
+
+
+def most_connections(candidate: Candidate) -> int | None:
+    """Return how many connections a source gets at most, besides the limit of its host; None for no limit.
+
+    A gateway gets one stream for a file: it limits the requests of each client.
+    """
+    return 1 if candidate.offer.kind == SourceKind.IPFS else None
+
+
+def is_taken(candidate: Candidate, hosts: Hosts) -> bool:
+    """Whether a source has as many connections as it gets."""
+    most = most_connections(candidate)
+    return most is not None and hosts.connections(candidate.offer.host) >= most
 
 
 def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float, file: str = "-") -> Candidate:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import FileChunks, known_table
+from modelfetch.engine.parts import FileParts
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
 
@@ -64,7 +65,7 @@ def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> T
     if table is None:
         return 0
     local = runtime.store.local_chunks
-    ticker, has_room = Ticker(runtime.clock), False
+    ticker, file_parts, has_room = Ticker(runtime.clock), FileParts(partial, runtime.clock), False
     manifest, file = job.places[0]
     paths = runtime.store.copies_of(job.places)
     copies = chain(
@@ -82,7 +83,8 @@ def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> T
                         has_room = True
                     _copy(opened, offset, table, row, partial)
                 if ticker.due():
-                    yield Progress(manifest.name, file.path, CACHE, "", 1, partial.received, file.size)
+                    parts = file_parts.now(CACHE)
+                    yield Progress(manifest.name, file.path, CACHE, "", 1, partial.received, file.size, parts)
     return partial.received - before
 
 

@@ -14,7 +14,7 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancelled
 from modelfetch.engine.batch import Batch, split_small
+from modelfetch.engine.disk_check import check_disk
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -44,6 +45,7 @@ from modelfetch.engine.file import (
 )
 from modelfetch.engine.locking import LockNotes, acquire
 from modelfetch.engine.options import Request
+from modelfetch.engine.parts import label_of
 from modelfetch.engine.plan import (
     FileKey,
     Holdings,
@@ -65,6 +67,7 @@ from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.single_files import SingleFilesRun
     from modelfetch.model.manifest import FileSpec, Manifest
 
 
@@ -76,13 +79,23 @@ def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
     """
     started = runtime.clock()
     yield RunStarted("ensure", tuple(manifest.name for manifest in request.manifests))
-    run = Run(runtime, request)
+    run = _run_of(runtime, request)
     error: Failure | None = None
     try:
         yield from run.events()
     except (ModelfetchError, Cancelled) as failure:
         error = failure
     yield finished(error, run.results(code_of(error)), runtime.clock() - started)
+
+
+def _run_of(runtime: Runtime, request: Request) -> Run | SingleFilesRun:
+    """Return the run of a request: for whole models, or for some files of one."""
+    if not request.options.files:
+        return Run(runtime, request)
+    from modelfetch.engine.single_files import SingleFilesRun  # only a server asks for single files
+
+    [manifest] = request.manifests
+    return SingleFilesRun(runtime, manifest, request.options.files)
 
 
 class Run:
@@ -184,9 +197,14 @@ class Run:
         plain, rivals = split_rivals(jobs(pending))
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
-        self._check_disk(work, held)
         mode = Mode(self._request.options.force, self._bad_paths())
-        others, small = split_small(runtime, plain, held, mode)
+        swarm = None if mode.force else runtime.swarm
+        self._check_disk(work, held, frozenset() if swarm is None else swarm.covered(plain))
+        if runtime.discover is not None:
+            runtime.discover([(each.manifest, file) for each in pending for file in each.missing])
+            runtime.first_offers.clear()  # those of the plan, which asked no peer
+        swarmed = frozenset() if swarm is None else swarm.begin(plain)
+        others, small = split_small(runtime, plain, held, mode, swarmed)
         tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
@@ -217,14 +235,12 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_disk(self, work: Sequence[Job], held: Mapping[tuple[str, int], int]) -> None:
-        runtime, store = self._runtime, self._runtime.store
-        needed = sum(job.file.size - held[job.key] for job in work)
-        if needed and not runtime.offline:  # no request is made for bytes that could not be written
-            store.check_writable()
-        # An executable file is a copy of its blob; every other one shares the space of its blob.
-        copies = (file.size for job in work for model, file in job.places if not store.has_mode(model, file))
-        store.check_space(needed + sum(copies))
+    def _check_disk(
+        self, work: Sequence[Job], held: Mapping[tuple[str, int], int], swarmed: Collection[tuple[str, int]]
+    ) -> None:
+        missing = sum(job.file.size - held[job.key] for job in work)
+        staged = sum(job.file.size for job in work if job.key in swarmed)
+        check_disk(self._runtime, missing, (place for job in work for place in job.places), staged)
 
     def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:
         """The bytes of each job that need not be fetched."""
@@ -260,7 +276,7 @@ class Run:
         first = model_key(job.places[0][0])  # shared bytes were received once: they count for one model
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         self._reused[first] = self._reused.get(first, 0) + obtained.reused
-        source = f"{obtained.source} {obtained.host}".strip()
+        source = label_of(obtained.source, obtained.host)
         for manifest, file in job.places:
             key = model_key(manifest)
             self._sources[*key, file.path] = source

@@ -16,6 +16,8 @@ from modelfetch.lazy_dataclass import dataclass
 Outcome = Literal["completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 """Status of a file or job, everywhere. Where its bytes came from is its ``source``, never a status."""
+Part = tuple[int, int, str]
+"""A byte range of a file and its source: start, end (exclusive), and ``kind host``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class LockWaiting:
-    """Another process holds the lock of a model or file, and the run waits for it.
+    """Another process holds the lock of a model or file, or a peer is fetching it, and the run waits.
 
     Repeated during the wait: about every second while the holder makes progress, else after two seconds and
     then every five.
@@ -40,7 +42,7 @@ class LockWaiting:
     file: str
     """The locked file, or an empty string if the whole model is locked."""
     holder: str
-    """The holder of the lock, as text: ``process 4711 on host since 06:00:12``."""
+    """The holder of the lock, as text: ``process 4711 on host since 06:00:12``; or ``peer host``."""
     waited: float
     """Seconds waited so far."""
     received: int = 0
@@ -124,6 +126,10 @@ class Progress:
     received: int
     """Bytes on disk, wrong ones excluded as far as is known; in a verify run, bytes hashed."""
     size: int
+    parts: tuple[Part, ...] = ()
+    """Which source supplied which of these bytes, in order, at most
+    :data:`modelfetch.engine.parts.MAX_PARTS`. Empty if all are from ``source`` and follow one another from
+    the start of the file, and while there is no ``source``. They may be a moment older than ``received``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,9 @@ class FileCommitted:
     """Bytes copied from chunks that were on this disk, in a damaged copy or in another file."""
     cid: str = ""
     """Its CID, if its chunk map was made while it was fetched, else empty."""
+    parts: tuple[Part, ...] = ()
+    """Which source supplied which bytes, those of earlier runs included, as in :class:`Progress`; empty if
+    ``source`` supplied all."""
 
 
 @dataclass(frozen=True, slots=True)

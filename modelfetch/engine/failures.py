@@ -35,12 +35,13 @@ from modelfetch.errors import (
     StoreError,
     UnavailableError,
 )
-from modelfetch.model.source_kinds import SourceKind
+from modelfetch.model.source_kinds import SWARM, SourceKind
 from modelfetch.net.responses import Unresolved
 from modelfetch.signal_exit_codes import SIGINT_EXIT
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
+    from modelfetch.engine.events import Part
     from modelfetch.model.manifest import FileSpec
 
 Failure = ModelfetchError | Cancelled
@@ -200,10 +201,30 @@ def _gravity(error: ModelfetchError) -> int:
     return next((n for n, kind in enumerate(_GRAVITY) if isinstance(error, kind)), -1)
 
 
-def progress(model: str, file: FileSpec, candidate: Candidate, received: int) -> Progress:
-    """Return the event that this many bytes of a file are there."""
-    offer = candidate.offer
-    return Progress(model, file.path, offer.kind, offer.host, candidate.failures + 1, received, file.size)
+def progress(
+    model: str,
+    file: FileSpec,
+    candidate: Candidate | None,
+    received: int,
+    parts: tuple[Part, ...] = (),
+    brought: int = 0,
+) -> Progress:
+    """Return the event that this many bytes of a file are there, from these sources.
+
+    Args:
+        model: Name of the model.
+        file: The file.
+        candidate: The source that brings bytes now; None for the swarm.
+        received: Bytes that are there.
+        parts: Where they came from.
+        brought: Bytes that came from the swarm.
+    """
+    if candidate is None:
+        # Attempt 0 until something came: a reader only looked for peers, and asks its sources next.
+        source = SWARM, SWARM, int(brought > 0)
+    else:
+        source = candidate.offer.kind, candidate.offer.host, candidate.failures + 1
+    return Progress(model, file.path, *source, received, file.size, parts)
 
 
 def retry_scheduled(

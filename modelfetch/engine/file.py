@@ -32,15 +32,17 @@ from modelfetch.engine.progress import hash_with_progress
 from modelfetch.engine.workers import More, Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass, replace
-from modelfetch.model.source_kinds import CACHE
+from modelfetch.model.source_kinds import CACHE, SWARM, SourceKind
 
 if TYPE_CHECKING:
+    from modelfetch.engine.events import Part
     from modelfetch.engine.file_chunks import FileChunks
     from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.sink import Sink
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
     from modelfetch.sources.local_files import LocalOffer
-    from modelfetch.store import Placed
+    from modelfetch.store import Lock, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Obtained:
     """Whether this run placed it; False where it was in place already."""
     cid: str = ""
     """Its CID, if its chunk map was made."""
+    parts: tuple[Part, ...] = ()
+    """Which source supplied which bytes; empty if ``source`` supplied all."""
 
 
 IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
@@ -164,6 +168,7 @@ def _report_quarantine_once(work: Task[Obtained], places: int) -> Task[Obtained]
 def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
     manifest, file = job.places[0]
     lock = runtime.store.lock_blob(file.sha256)
+    lock.is_asking = runtime.discover is not None
     started = runtime.clock()
     yield from acquire(lock, runtime, manifest.name, file.path)
     try:
@@ -172,7 +177,7 @@ def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
             return IN_PLACE
         obtained = None if mode.force else (yield from _from_cache(runtime, job, exclusive=lock.effective))
         if obtained is None:
-            obtained = yield from _fetched(runtime, job, mode, exclusive=lock.effective)
+            obtained = yield from _fetched(runtime, job, mode, lock)
         yield from _place(runtime, job, obtained, runtime.clock() - started)
     finally:
         lock.release()
@@ -214,35 +219,43 @@ def _from_cache(runtime: Runtime, job: Job, *, exclusive: bool) -> Task[Obtained
     return Obtained(CACHE, "", 0)
 
 
-def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+def _fetched(runtime: Runtime, job: Job, mode: Mode, lock: Lock) -> Task[Obtained]:
     """Fetch a file; when the disk refuses, report how much of it the next run will find."""
     try:
-        return (yield from _from_sources(runtime, job, mode, exclusive=exclusive))
+        return (yield from _from_sources(runtime, job, mode, lock))
     except StoreError:
         manifest, file = job.places[0]
         yield Progress(manifest.name, file.path, CACHE, "", 1, runtime.store.held(file), file.size)
         raise
 
 
-def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+def _from_sources(runtime: Runtime, job: Job, mode: Mode, lock: Lock) -> Task[Obtained]:
     # Loaded here, because a run of small files needs none of it where each first source delivers.
     from modelfetch.engine.candidates import Candidates
     from modelfetch.engine.chunk_reuse import known_chunks, reuse
     from modelfetch.engine.failures import Exhausted, file_error
+    from modelfetch.engine.parts import label_of, limited, unless_implied
     from modelfetch.engine.transfer import Transfer
 
     manifest, file = job.places[0]
     candidates = Candidates(offers_for(runtime, job, mode))
-    with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
+    with runtime.store.partial(file, lock.effective, lambda: runtime.cancel.cancelled) as partial:
         runtime.cancel.raise_if_cancelled()
         if mode.force:
             partial.restart()
         yield FileStarted(manifest.name, file.path, file.size, partial.received)
         chunks = known_chunks(runtime, job)
+        runtime.opened(partial, chunks)
         reused = 0 if mode.force else (yield from reuse(runtime, job, chunks, partial))
-        transfer = Transfer(runtime, manifest.name, file, partial, candidates, chunks)
+        transfer = Transfer(
+            runtime, manifest.name, file, partial, candidates, chunks, note_begun=lock.note_begun
+        )
+        swarm = None if runtime.swarm is None or mode.force else runtime.swarm.file(runtime, job)
+        if swarm is not None:
+            lock.note_begun(True)  # the swarm may bring the file before a peer is asked
         try:
-            yield from transfer.run()
+            yield from transfer.run() if swarm is None else swarm.run(transfer)
+            parts = limited(partial.parts, file.size)
             placed = runtime.store.commit(partial, displaced_source=CACHE)
         except BaseException as error:
             if mode.force and runtime.store.find_blob(file) is not None:
@@ -252,10 +265,17 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
             raise
     yield from displaced(manifest, file, placed)
     cid = placed.cid or _keep_table(runtime, file, chunks)
-    last = transfer.sink.last
-    if last is None:
-        return Obtained(CACHE, "", 0, reused, cid=cid)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused, cid=cid)
+    source, host = _main_source(transfer.sink)
+    runtime.hosts.note_file(file.sha256, host, is_awaited=source == SourceKind.PEER)
+    parts = unless_implied(parts, label_of(source, host))
+    return Obtained(source, host, transfer.sink.fetched, reused, cid=cid, parts=parts)
+
+
+def _main_source(sink: Sink) -> tuple[str, str]:
+    """Return kind and host of the source that a file is counted for: the swarm, or that of the last bytes."""
+    if sink.brought * 2 > sink.fetched:
+        return SWARM, SWARM
+    return (CACHE, "") if sink.last is None else (sink.last.offer.kind, sink.last.offer.host)
 
 
 def _keep_table(runtime: Runtime, file: FileSpec, chunks: FileChunks) -> str:
@@ -325,6 +345,7 @@ def committed(
         seconds,
         obtained.reused,
         obtained.cid,
+        obtained.parts,
     )
 
 

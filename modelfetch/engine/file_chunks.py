@@ -141,6 +141,16 @@ class FileChunks:
         table = self.table
         return offset if table is None or offset >= table.size else table.row_at(offset).offset
 
+    def whole(self, start: int, end: int) -> tuple[int, int]:
+        """Return the range of all chunks that are entirely within a range, which may be empty.
+
+        Args:
+            start: Of the range.
+            end: Of the range, not behind the end of the file.
+        """
+        table = self.table
+        return (start, end) if table is None else table.whole_rows(start, end)
+
     def checked(self, start: int, end: int) -> CheckedAnswer:
         """Return the check of one answer that brings the bytes from ``start`` up to ``end``."""
         return CheckedAnswer(self, self.known, start, end)

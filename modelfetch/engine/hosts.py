@@ -15,6 +15,8 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelfetch.engine.rate_limit import Clock
 
 DOWN_SECONDS = 30.0
@@ -26,6 +28,9 @@ CONNECTIONS = 8
 _UNREACHABLE = frozenset({Fault.CONNECT, Fault.TLS, Fault.PROXY})
 # These faults concern one file only and predict nothing about the next one.
 _OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORIZATION, Fault.MISSING})
+
+Wait = tuple[float, float]
+"""Start and end, in clock seconds."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,10 @@ class _Host:
     is_fast: bool = False
     connections: int = 0
     max_connections: int = CONNECTIONS
+    in_vain: float = 0.0
+    """Seconds for which files waited for it that came from elsewhere, since it delivered one."""
+    in_vain_until: float = float("-inf")
+    """Clock seconds of the end of the last of these waits."""
 
 
 class Hosts:
@@ -61,6 +70,8 @@ class Hosts:
         """Connections that no file has yet, beyond the one of each file."""
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
+        self._waits: dict[str, Mapping[str, Wait]] = {}
+        """By digest: the waits of files that are not there yet."""
 
     def expect(self, size: int, files: int) -> None:
         """Set what a run starts with, before its files share the connections to a host.
@@ -162,11 +173,48 @@ class Hosts:
             host = self._host(name)
             return host.down if self._clock() < host.down_until else None
 
-    def acquire_connection(self, name: str, *, is_first: bool = False) -> bool:
+    def note_waits(self, file: str, waits: Mapping[str, Wait]) -> None:
+        """Note for which hosts a file has waited; :meth:`note_file` tells whether that was in vain.
+
+        Args:
+            file: Its digest.
+            waits: By host: start and end, in clock seconds.
+        """
+        if waits:
+            with self._lock:
+                self._waits[file] = waits
+
+    def note_file(self, file: str, name: str, *, is_awaited: bool) -> None:
+        """Note which host a verified file came from.
+
+        Args:
+            file: Its digest.
+            name: The host.
+            is_awaited: Whether it is one of a kind that files wait for. What it delivers makes up for the
+                waits for it; else all for which this file has waited were waited for in vain.
+        """
+        with self._lock:
+            waits = self._waits.pop(file, {})
+            if is_awaited:
+                self._host(name).in_vain = 0.0
+                return
+            for each, (began, ended) in waits.items():
+                host = self._host(each)
+                # Of waits at the same time, each second counts once.
+                host.in_vain += max(0.0, ended - max(began, host.in_vain_until))
+                host.in_vain_until = max(ended, host.in_vain_until)
+
+    def in_vain(self, name: str) -> float:
+        """Return the seconds for which files waited in vain for a host, since it delivered one."""
+        with self._lock:
+            return self._host(name).in_vain
+
+    def acquire_connection(self, name: str, *, is_first: bool = False, most: int | None = None) -> bool:
         """Count a new connection, unless the host already has the most it may have.
 
         Args:
             name: The host.
+            most: A lower limit than that of the host.
             is_first: Whether the file has no other connection. It is then always allowed: a file without any
                 connection could not be fetched at all.
 
@@ -175,7 +223,8 @@ class Hosts:
         """
         with self._lock:
             host = self._host(name)
-            is_allowed = is_first or host.connections < host.max_connections
+            limit = host.max_connections if most is None else min(most, host.max_connections)
+            is_allowed = is_first or host.connections < limit
             host.connections += is_allowed
             return is_allowed
 

@@ -7,10 +7,13 @@ then those that are only in the history.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from modelfetch.history import Health, rank
 from modelfetch.lazy_dataclass import dataclass, replace
+from modelfetch.model.addresses import is_object_url
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.probe import Question
 from modelfetch.net.urls import host_of
 from modelfetch.sources.registry import source_classes
@@ -28,9 +31,11 @@ class KnownHost:
     kind: str
     host: str
     known_from: str
-    """``settings``, ``catalog``, or ``history`` for a host that is no longer configured."""
+    """``settings``, ``catalog``, ``network`` for a peer that was found, or ``history`` for a host that is no
+    longer configured."""
     question: Question | None = None
-    """Request that shows whether it is reachable; None for a host that is only in the history."""
+    """Request that shows whether it is reachable; None for a host that is only in the
+    history, and for a bucket."""
     position: int | None = None
     """Position in the order of its kind, from 1; None if it is not in use."""
     health: Health | None = None
@@ -44,7 +49,10 @@ class KnownHost:
 
 
 def known_hosts(
-    settings: Settings, manifests: Iterable[Manifest], health: Mapping[tuple[str, str], Health]
+    settings: Settings,
+    manifests: Iterable[Manifest],
+    health: Mapping[tuple[str, str], Health],
+    found: Iterable[str] = (),
 ) -> list[KnownHost]:
     """List every known host, in the order in which kinds and hosts are tried.
 
@@ -52,11 +60,13 @@ def known_hosts(
         settings: With mirrors, gateways, the endpoint and the order of kinds.
         manifests: With more mirrors, and addresses of files.
         health: By kind and host.
+        found: Addresses of peers that were found in the local network.
     """
     configured: dict[tuple[str, str], KnownHost] = {}
-    for found in _configured(settings, manifests):
-        configured.setdefault((found.kind, found.host), found)
-    listed = [replace(found, health=health.get(key)) for key, found in configured.items()]
+    peers = (KnownHost(SourceKind.PEER, host_of(url), "network", Question(url, False)) for url in found)
+    for each in chain(_configured(settings, manifests), peers):
+        configured.setdefault((each.kind, each.host), each)
+    listed = [replace(each, health=health.get(key)) for key, each in configured.items()]
     used = [each for kind in settings.sources.order for each in _ranked(kind, listed)]
     unused = [each for each in listed if each.kind not in settings.sources.order]
     return [*used, *unused, *_only_in_history(configured, health)]
@@ -82,6 +92,9 @@ def _hosts_of(
     source: type[RegisteredSource], hosts: Iterable[HostAddress], known_from: str
 ) -> Iterator[KnownHost]:
     for host in hosts:
+        if is_object_url(host.url):  # a bucket has no host that a plain request could reach
+            yield KnownHost(source.kind, host_of(host.url), known_from)
+            continue
         yield KnownHost(source.kind, host_of(host.url), known_from, Question(host.url, host.is_head))
 
 

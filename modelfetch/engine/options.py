@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.export import Export
-from modelfetch.engine.setup import RunOptions
+from modelfetch.engine.setup import Attached, RunOptions
 from modelfetch.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class EnsureOptions:
     """An absolute directory that gets the files of every model too."""
     layout_hf: bool = False
     """Whether the cache of the Hugging Face libraries gets the files too."""
+    files: tuple[str, ...] = ()
+    """Paths of the only files to fetch, of a single model (:mod:`modelfetch.engine.single_files`); empty for
+    all files."""
+    attached: Attached = Attached(opens_swarm=True)
+    """What other parts of the program attach to the run."""
 
 
 @dataclass(frozen=True, slots=True)

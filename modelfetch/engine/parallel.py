@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from modelfetch import tracing
-from modelfetch.engine.candidates import Candidate, Candidates, ready_at
+from modelfetch.engine.candidates import Candidate, Candidates, most_connections, ready_at
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
@@ -184,18 +184,15 @@ class ParallelConnections:
         hosts, now = self._runtime.hosts, self._runtime.clock()
         for candidate in self._in_order(self._candidates.remaining()):
             host = candidate.offer.host
-            # A gateway gets one stream for a file: it limits the requests of each client.
-            is_taken = candidate.offer.kind == SourceKind.IPFS and hosts.connections(host)
             is_able = (
                 candidate.offer.kind != SourceKind.LOCAL
-                and not is_taken
                 and hosts.sends_ranges(host)
                 and hosts.down(host) is None
             )
             has_failed = bool(candidate.failures) or candidate.offer.address in failed
             is_healthy = not has_failed and not hosts.is_demoted(host)
             is_ready = is_able and is_healthy and ready_at(candidate, hosts) <= now
-            if is_ready and hosts.acquire_connection(host):
+            if is_ready and hosts.acquire_connection(host, most=most_connections(candidate)):
                 return candidate
         return None
 

@@ -47,11 +47,20 @@ class Inventory:
     """Paths of files whose stat agrees with the receipt: unchanged since they were verified."""
     force: bool = False
     """Whether to fetch every file again (``--force``), so that no byte on disk counts."""
+    wanted: frozenset[str] | None = None
+    """Paths of the files that the run is about; None for all of them."""
+
+    @property
+    def files(self) -> Sequence[FileSpec]:
+        """Files that the run is about."""
+        if self.wanted is None:
+            return self.manifest.files
+        return [file for file in self.manifest.files if file.path in self.wanted]
 
     @property
     def missing(self) -> list[FileSpec]:
         """Files to obtain."""
-        return [file for file in self.manifest.files if file.path not in self.kept]
+        return [file for file in self.files if file.path not in self.kept]
 
 
 def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[str] = ()) -> Inventory:
@@ -78,7 +87,7 @@ def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     manifest = inventory.manifest
     holdings = None if inventory.force else Holdings(runtime.store)
     with runtime.store.looking():
-        files = tuple(_planned_file(runtime, inventory, file, holdings) for file in manifest.files)
+        files = tuple(_planned_file(runtime, inventory, file, holdings) for file in inventory.files)
     return Planned(
         model=manifest.name,
         version=manifest.version,
@@ -87,7 +96,7 @@ def planned(runtime: Runtime, inventory: Inventory) -> Planned:
         license_notice=license_notice(manifest),
         homepage=manifest.homepage,
         directory=str(runtime.store.directory(manifest)),
-        size=manifest.size,
+        size=manifest.size if inventory.wanted is None else sum(file.size for file in files),
         missing=sum(file.size - file.held for file in files),
         files=files,
     )

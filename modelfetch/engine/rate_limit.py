@@ -84,6 +84,11 @@ class RateLimit:
         if wait > 0:
             self._cancel.sleep(wait)
 
+    def note(self, count: int) -> None:
+        """Count bytes that came another way already, without a wait: later ones wait for them."""
+        if self._rate is not None and count:
+            self._allowance.book(count / self._rate, self._clock())
+
     def throttle(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Yield a piece at the limited rate, in parts of :data:`BURST_SECONDS`.
 

@@ -39,8 +39,8 @@ class Figures:
     eta: float | None
     """Seconds until its last byte, or None while unknown."""
     idle: float | None
-    """Seconds without a byte, from :data:`modelfetch.engine.totals.IDLE_SECONDS` on; then it has no speed and
-    no ETA. None while bytes come."""
+    """Seconds without a byte, from :data:`modelfetch.engine.speed_and_eta.IDLE_SECONDS` on; then it has no
+    speed and no ETA. None while bytes come."""
     percent: float
     totals: Totals
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.engine.batch_requests import Requests
     from modelfetch.engine.first_answer import FirstAnswer
-    from modelfetch.store import Store
+    from modelfetch.engine.swarm_protocols import RunSwarm
+    from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.store import Partial, Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
 """Sorts the offers of one kind of source into the order in which they are asked."""
 
+Discover = Callable[[Sequence[tuple[Manifest, FileSpec]]], None]
+"""Prepares a source for files that are missing; its offers may be others from then on."""
 
 Absent = Callable[[Offer, Manifest, FileSpec], bool]
 """Returns whether an offer is known not to have a file; it is then asked after all others."""
@@ -37,6 +41,27 @@ Absent = Callable[[Offer, Manifest, FileSpec], bool]
 def _none_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:  # noqa: ARG001
     """Know of no missing file."""
     return False
+
+
+class KnownChunks(Protocol):
+    """What a run knows about the chunks of a file: :class:`modelfetch.engine.file_chunks.FileChunks`."""
+
+    @property
+    def table(self) -> LeafTable | None:
+        """The table, or None if none is known."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the table belongs to the CID of the manifest; once it does, it stays the same."""
+
+
+Opened = Callable[["Partial", KnownChunks], None]
+"""Called by the thread that fetches a file, with its partial and what is known about its chunks, once the
+partial is open."""
+
+
+def unobserved(partial: Partial, chunks: KnownChunks) -> None:
+    """Hand on no partial: only a server that sends files while they arrive needs them."""
 
 
 def _nothing(address: str = "") -> None:
@@ -89,10 +114,14 @@ class Runtime:
     """The order within a kind. Called from several threads."""
     absent: Absent = _none_absent
     """What is known to be missing where. Called from several threads."""
+    discover: Discover | None = None
+    """Finds the peers. Called once, when files are missing; works in the background. None without peers."""
     prepare: Callable[[str], None] = _nothing
     """Loads what a request to an address needs, so that the time until the answer is that of the network."""
     close: Callable[[], None] = _nothing
     """Closes connections. Called once, at the end of the run."""
+    opened: Opened = unobserved
+    """Observes the files that are fetched. Called from several threads."""
     clock: Clock = time.monotonic
     positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
     """Functions, by model and path, that return how many bytes of a file under way are there. A thread that
@@ -106,6 +135,8 @@ class Runtime:
     """By digest, the answers of a batch that did not bring their file; each is taken out when it is used."""
     skeletons: Skeletons = field(default_factory=Skeletons)
     """The skeletons of the models, each read once."""
+    swarm: RunSwarm | None = None
+    """The swarm that helps to fill files; None if it is off. It may serve several runs."""
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:

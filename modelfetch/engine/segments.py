@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.lazy_dataclass import dataclass
@@ -86,6 +86,10 @@ class Segment:
         return self.end - self.position
 
 
+Choose = Callable[[Sequence[tuple[int, int]]], tuple[int, int] | None]
+"""Chooses a part of one of some free ranges."""
+
+
 def _anywhere(offset: int) -> int:
     """Cut at any byte."""
     return offset
@@ -102,6 +106,8 @@ class Segments:
         clock: Monotonic seconds.
         align: Moves a place where a range is cut to the start of a chunk, so that each connection fetches
             whole chunks, which can be checked by themselves.
+        choose: Chooses which part of the free ranges is fetched next, or None to fetch nothing now: the rest
+            is expected from elsewhere. Called under the lock of this object.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Segments:
         policy: SplitPolicy,
         clock: Clock = time.monotonic,
         align: Callable[[int], int] = _anywhere,
+        choose: Choose | None = None,
     ) -> None:
         self._free = list(missing)
         self._align = align
@@ -119,7 +126,8 @@ class Segments:
         """Bytes that may still be sent twice."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._is_split = False
+        self._is_split = choose is not None  # what is chosen is small: other connections find free ranges
+        self._choose = choose
 
     def claim(self, *, is_alone: bool = False) -> Segment | None:
         """Claim the first free range, else a segment, or half of one, from another connection.
@@ -132,6 +140,8 @@ class Segments:
             A segment, to be given back with :meth:`release`; None if there is nothing worth a connection.
         """
         with self._lock:
+            if self._choose is not None:
+                return self._claim_chosen(self._choose)
             if self._free:
                 start, end = self._free.pop(0)
                 while is_alone and self._free and self._free[0][0] == end:
@@ -140,6 +150,43 @@ class Segments:
             # A stalled segment first: all that is left of it is taken over, however small, and counts as no
             # waste. A segment under way is cut only if it is larger than min_remainder, and within max_waste.
             return self._from_the_stalled() or self._from_the_largest()
+
+    def _claim_chosen(self, choose: Choose) -> Segment | None:
+        self._free = _joined(self._free)
+        chosen = choose(self._free)
+        if chosen is not None:
+            return self._take(*chosen)
+        # What a silent connection holds would otherwise be left to it: nothing is cut off from the others.
+        return None if self._free else self._from_the_stalled()
+
+    def choose_freely(self) -> None:
+        """Give connections all free ranges from now on, in order, and let the longest one be split."""
+        with self._lock:
+            self._choose = None
+            self._is_split = False
+
+    def claim_within(self, start: int, end: int) -> list[Segment]:
+        """Claim those parts of a range that no connection fetches: free ones, and those of a stalled one.
+
+        Returns:
+            Segments, each to be given back with :meth:`release`.
+        """
+        with self._lock:
+            now = self._clock()
+            for segment in self._claimed:
+                is_stalled = now - segment.moved_at >= self._policy.stall_seconds
+                if is_stalled and segment.left and segment.position < end and start < segment.end:
+                    self._free_range(segment.position, segment.end)
+                    segment.end = segment.position
+            inside = [(max(start, free), min(end, until)) for free, until in self._free]
+            return [self._take(first, last) for first, last in inside if first < last]
+
+    def _take(self, start: int, end: int) -> Segment:
+        """Claim a part of one free range."""
+        index = next(i for i, (free, until) in enumerate(self._free) if free <= start and end <= until)
+        free, until = self._free[index]
+        self._free[index : index + 1] = [rest for rest in ((free, start), (end, until)) if rest[0] < rest[1]]
+        return self._claim(start, end)
 
     def claim_all(self) -> Segment:
         """Claim everything that is missing; only while no segment is claimed."""
@@ -287,6 +334,17 @@ class Segments:
         return self._claim(at, end)
 
 
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join ranges that follow one another without a gap."""
+    joined: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def cut(start: int, end: int, parts: int, align: Callable[[int], int] = _anywhere) -> list[tuple[int, int]]:
     """Cut a range into parts, each a little longer than the one before; see :data:`STAGGER`.
 
@@ -307,64 +365,3 @@ def cut(start: int, end: int, parts: int, align: Callable[[int], int] = _anywher
         edges.append(start + round((end - start) * total / sum(weights)))
     edges[1:-1] = [min(max(align(edge), start), end) for edge in edges[1:-1]]
     return [(edges[index], edges[index + 1]) for index in range(parts) if edges[index] < edges[index + 1]]
-
-
-class SpeedProbe:
-    """Finds out whether a file needs parallel connections, from what its first one receives. Thread-safe.
-
-    Only the first connection calls :meth:`ask` and :meth:`add`; the threads of parallel connections block in
-    :meth:`wait`. The events order the rest: every field is written before the event that announces it.
-
-    Args:
-        policy: The rules.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(self, policy: SplitPolicy, clock: Clock = time.monotonic) -> None:
-        self._policy = policy
-        self._clock = clock
-        self._max_delay = policy.max_delay
-        self._asked = threading.Event()
-        self._begun = threading.Event()
-        self._measured = threading.Event()
-        self._began_at = 0.0
-        self._received = 0
-        self._is_slow = False
-        self._is_late = False
-
-    def ask(self, *, over_tls: bool = False) -> None:
-        """Note that the first connection sends its request now; the wait for its first byte begins."""
-        self._max_delay = self._policy.max_delay * (1.5 if over_tls else 1.0)
-        self._asked.set()
-
-    def add(self, count: int) -> None:
-        """Count bytes that the first connection received."""
-        if self._measured.is_set():
-            return
-        if not self._begun.is_set():
-            self._began_at = self._clock()
-            self._begun.set()
-        self._received += count
-        seconds = self._clock() - self._began_at
-        if self._received >= self._policy.sample or seconds >= self._policy.sample_seconds:
-            self._is_slow = self._received < self._policy.fast_speed * seconds
-            self._measured.set()
-
-    @property
-    def is_fast(self) -> bool | None:
-        """Whether the first connection turned out to be enough; None while that is not known."""
-        return not (self._is_slow or self._is_late) if self._measured.is_set() else None
-
-    def wait(self) -> bool:
-        """Block until the speed is known, or the source is late with its first byte.
-
-        Returns:
-            Whether parallel connections are of use.
-        """
-        self._asked.wait()
-        if not self._begun.wait(self._max_delay):
-            self._is_late = True
-            return True
-        # Bytes that stop coming give no further call of add(), so the wait is limited.
-        self._measured.wait(2 * self._policy.sample_seconds)
-        return self._is_slow or not self._measured.is_set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.engine.known_digests import HistoryDigests
 from modelfetch.engine.rate_limit import Allowance
-from modelfetch.engine.runtime import Absent, Rank, Runtime
+from modelfetch.engine.runtime import Absent, Discover, Opened, Rank, Runtime, unobserved
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
@@ -34,6 +34,7 @@ from modelfetch.store.dir_handles import limit
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.engine.swarm_protocols import RunSwarm
     from modelfetch.history import Health, Miss
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.settings import Loaded, Setting, Settings
@@ -70,11 +71,24 @@ class RunOptions:
     """Name of the run, shown to processes that wait for its locks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What other parts of the program attach to a run; not for users of the Python interface."""
+
+    opened: Opened = unobserved
+    """Observes the files that are fetched."""
+    swarm: RunSwarm | None = None
+    """A swarm that the caller has opened, and closes."""
+    opens_swarm: bool = False
+    """Whether the run opens a swarm of its own if it is enabled and ``swarm`` is None."""
+
+
 def assemble(
     loaded: Loaded,
     options: RunOptions,
     cancel: Cancellation,
     *,
+    attached: Attached | None = None,
     foreign: Collection[str] = (),
     notices: Notices | None = None,
 ) -> Runtime:
@@ -84,13 +98,14 @@ def assemble(
         loaded: The settings.
         options: Of the run.
         cancel: Cancels the run.
+        attached: Of other parts of the program.
         foreign: Names of the models that a project's catalog describes.
         notices: Receives notices for the user.
 
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
-    notices = notices or Notices()
+    notices, attached = notices or Notices(), attached or Attached()
     store = Store(
         loaded.cache_dir,
         fsync=loaded.settings.cache.fsync,
@@ -101,13 +116,35 @@ def assemble(
     days = loaded.settings.history.days
     digests = HistoryDigests(loaded.cache_dir, days, cancel) if days else None
     context = SourceContext(loaded, client, store, cancel, digests, notices.add)
-    available = _watched(make_sources(context), loaded, foreign, notices)
+    made = make_sources(context)
+    available = _watched(made, loaded, foreign, notices)
     order = source_order(loaded.settings.sources.order, options, list(available))
-    return _runtime(context, options, [available[kind] for kind in order], _closing(client, digests))
+    peers = made[SourceKind.PEER]
+    discover = peers.discover if peers.is_used and peers.kind in order else None
+    own = _own_swarm(context, options) if attached.swarm is None and attached.opens_swarm else None
+    swarm = None if options.offline else attached.swarm or own
+    close = _closing(client, digests, own)
+    attached = replace(attached, swarm=swarm)
+    return _runtime(context, options, [available[kind] for kind in order], close, discover, attached)
+
+
+def _own_swarm(context: SourceContext, options: RunOptions) -> RunSwarm | None:
+    """Open a swarm for this run alone, if it is enabled."""
+    if not context.loaded.settings.swarm.enabled:
+        return None
+    from modelfetch.engine.swarm_setup import open_for_run
+
+    loaded, store = context.loaded, context.store
+    return open_for_run(loaded, store, context.notice, offline=options.offline, only=options.only)
 
 
 def _runtime(
-    context: SourceContext, options: RunOptions, sources: Sequence[Source], close: Callable[[], None]
+    context: SourceContext,
+    options: RunOptions,
+    sources: Sequence[Source],
+    close: Callable[[], None],
+    discover: Discover | None,
+    attached: Attached,
 ) -> Runtime:
     """Return a runtime with these parts, and with the limits that settings and options give."""
     loaded, cancel = context.loaded, context.cancel
@@ -129,15 +166,20 @@ def _runtime(
         name=options.name,
         rank=_by_health(loaded, cancel),
         absent=_by_misses(loaded, cancel),
+        discover=discover,
         prepare=context.client.prepare,
         close=close,
+        opened=attached.opened,
+        swarm=attached.swarm,
     )
 
 
-def _closing(client: Client, digests: HistoryDigests | None) -> Callable[[], None]:
+def _closing(client: Client, digests: HistoryDigests | None, swarm: RunSwarm | None) -> Callable[[], None]:
     """Return a function that closes connections, and writes the digests that were computed in the run."""
 
     def close() -> None:
+        if swarm is not None:
+            swarm.close()
         client.close()
         if digests is not None:
             digests.close()
@@ -157,7 +199,7 @@ def _min_speed(network: Network) -> float:
 
 
 def _watched(
-    sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
+    sources: Mapping[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
     """Report requests to private networks that a project, and not the user, configured."""
     settings, project = loaded.settings, f"project file {sanitize(str(loaded.project_file))}"
@@ -165,7 +207,7 @@ def _watched(
     for setting in SETTINGS:
         places[loaded.origins[setting.name] == project] += _addresses(setting, settings)
     if not (models or places[True]):
-        return sources
+        return dict(sources)
     from modelfetch.sources.ipfs_gateway import LOCAL_NODE
     from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
 

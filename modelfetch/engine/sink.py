@@ -7,15 +7,16 @@ only if that one sent all of it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.beginnings import Beginning, Beginnings
 from modelfetch.engine.file_chunks import CheckedAnswer, FileChunks
-from modelfetch.engine.segments import Segment, Segments, SpeedProbe
+from modelfetch.engine.segments import Segment, Segments
+from modelfetch.engine.speed_probe import SpeedProbe
+from modelfetch.engine.writers import Writers
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
@@ -23,8 +24,11 @@ from modelfetch.sources.base import Stream
 from modelfetch.sources.local_files import LocalStream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelfetch.engine.candidates import Candidate, Candidates
     from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.segments import Choose
     from modelfetch.store import Partial
 
 
@@ -51,9 +55,9 @@ class Connection:
 class Sink:
     """Writes the bytes of one file into its partial; connections may be on several threads.
 
-    One lock protects the counts, the suppliers and the number of writers. It is not held during a write, so
-    that connections write at the same time; :meth:`exclusive` waits for the writers instead. While it is held
-    no other lock is taken, but by the code inside :meth:`exclusive`.
+    The lock of the writers protects the counts and the suppliers, too. It is not held during a write, so that
+    connections write at the same time; :meth:`exclusive` waits for the writers instead. While it is held no
+    other lock is taken, but by the code inside :meth:`exclusive`.
 
     Attributes:
         segments: Which connection fetches what.
@@ -61,7 +65,8 @@ class Sink:
         fetched: Bytes that came over the network, good or not.
         suppliers: The sources of the bytes that are there, including earlier runs: the name of each by its
             address, because two addresses on one host have the same name.
-        last: The source of the latest bytes.
+        last: The source of the latest bytes that a connection brought.
+        brought: Bytes that came from a swarm.
     """
 
     def __init__(
@@ -72,12 +77,14 @@ class Sink:
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
+        self.brought = 0
+        self._choose: Choose | None = None
+        self._on_write: Callable[[int, int], None] | None = None
         self._runtime = runtime
         self._partial = partial
         self._candidates = candidates
-        self._lock = threading.Lock()
-        self._written = threading.Condition(self._lock)
-        self._writers = 0
+        self._writers = Writers()
+        self._lock = self._writers.lock
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
         self._held: dict[int, int] = {}
@@ -86,7 +93,8 @@ class Sink:
         self.segments = self._missing_segments()
 
     def _missing_segments(self) -> Segments:
-        return Segments(self._partial.missing, self._runtime.split_policy, align=self.chunks.align)
+        policy, align = self._runtime.split_policy, self.chunks.align
+        return Segments(self._partial.missing, policy, align=align, choose=self._choose)
 
     @property
     def received(self) -> int:
@@ -94,33 +102,71 @@ class Sink:
         waiting = sum(tuple(self._held.values())) + self._beginnings.total
         return min(self._partial.file.size, self._partial.received + waiting)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep all connections from writing, for taking bytes away and :meth:`reset`.
 
         A connection that was stopped may still hold a piece. It is written before this context, or gets
         nothing granted after it. Otherwise its bytes would stand among those of the next attempt, unnoticed.
         """
-        with self._lock:
-            self._written.wait_for(lambda: not self._writers)
-            yield
+        return self._writers.exclusive()
 
     def reset(self) -> None:
         """Start again without any bytes. Only inside :meth:`exclusive`."""
         self.suppliers = {}
         self._present = 0
+        self._choose = self._on_write = None  # wrong bytes may be those of the swarm
         self.split_again()
 
     def forget(self, count: int) -> None:
         """Count bytes as missing that were taken away. Only inside :meth:`exclusive`."""
         self._present -= count
         self._high = min(self._high, self._present)  # what replaces them is progress
+        self._choose = self._on_write = None
         self.split_again()
 
     def split_again(self) -> None:
         """Make segments of all that is missing. Segments of before get no more bytes granted."""
         self._beginnings = Beginnings()
         self.segments = self._missing_segments()
+
+    def share(self, choose: Choose, on_write: Callable[[int, int], None]) -> None:
+        """Fetch together with a swarm. Only before the first connection.
+
+        ``choose`` decides what the connections fetch (:class:`Segments`), and ``on_write`` is called with
+        start and end of what a connection wrote, in its thread.
+        """
+        self._choose, self._on_write = choose, on_write
+        self.split_again()
+
+    def stop_sharing(self) -> None:
+        """Fetch the rest without the swarm."""
+        self._choose = self._on_write = None
+        self.segments.choose_freely()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a swarm brings bytes, too."""
+        return self._choose is not None
+
+    def put_piece(self, start: int, data: bytes, label: str) -> None:
+        """Write those bytes of a piece from a swarm that are missing and that no connection fetches.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._writers:
+            segments = self.segments  # replaced only while there is no writer
+            for segment in segments.claim_within(start, start + len(data)) if self.is_shared else ():
+                at, count = segment.position, segments.advance(segment, segment.left)
+                with self._lock:
+                    self.suppliers[label] = label
+                self._partial.put(at, data[at - start : at - start + count], label)
+                segments.release(segment)
+                with self._lock:
+                    self.fetched += count
+                    self.brought += count
+                    self._present += count
+                    self._high = max(self._high, self._present)
 
     def reset_progress(self) -> None:
         """Count bytes that were there before as progress again, because those were wrong."""
@@ -285,9 +331,7 @@ class Sink:
         end = start + len(piece)
         while connection.segment.position < end:
             segment, at = connection.segment, connection.segment.position
-            with self._lock:
-                self._writers += 1
-            try:
+            with self._writers:
                 granted = self.segments.advance(segment, end - at)
                 if granted:
                     self._note_supplier(connection.candidate)
@@ -295,10 +339,8 @@ class Sink:
                         at, piece[at - start : at - start + granted], connection.candidate.label
                     )
                     self._credit(connection, granted)
-            finally:
-                with self._lock:
-                    self._writers -= 1
-                    self._written.notify_all()
+                    if (on_write := self._on_write) is not None:
+                        on_write(at, at + granted)
             if segment.left or not self._continue(connection, until, is_whole=is_whole):
                 return
 

@@ -55,6 +55,10 @@ class Skeletons:
         except ValueError:  # malformed: then the file is fetched as one without a skeleton
             return None
 
+    def blocks(self, manifest: Manifest) -> Blocks:
+        """Return the nodes in the skeleton of a model, each verified; none if it has no skeleton."""
+        return self._blocks(manifest.skeleton) if manifest.skeleton is not None else {}
+
     def _blocks(self, path: str) -> Blocks:
         with self._lock:
             if path not in self._read:

@@ -32,6 +32,7 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
+from modelfetch.engine.parts import amounts, label_of, parts_of
 from modelfetch.engine.speed_and_eta import Meter
 from modelfetch.engine.totals import FileId, FileState, Ledger, Phase, Totals
 from modelfetch.errors import Fault
@@ -54,6 +55,20 @@ class ModelState:
     """Time of its plan."""
     sources: Counter[str] = field(default_factory=Counter)
     """Number of files that each kind of source completed in this run."""
+    shares: Counter[str] = field(default_factory=Counter)
+    """Bytes of each source, ``kind host``, in the files that were completed in this run."""
+    is_shared: bool = False
+    """Whether several sources supplied one of these files."""
+
+    def add(self, event: FileCommitted) -> None:
+        """Count a completed file."""
+        self.sources[event.source] += 1
+        if event.parts:
+            counts = amounts(event.parts)
+            self.shares += counts
+            self.is_shared = self.is_shared or len(counts) > 1
+        else:
+            self.shares[label_of(event.source, event.host)] += event.size
 
 
 @dataclass(slots=True)
@@ -173,6 +188,7 @@ class RunState:
         self._ledger.move(
             file, "verifying" if is_check else "fetching", event.offset, self.now, is_gain=False
         )
+        file.known_parts = ()
         file.meter = Meter()  # the wait for bytes begins with the first progress of the file
 
     def _progress(self, event: Progress) -> None:
@@ -185,6 +201,7 @@ class RunState:
         if file.source and (file.source, file.host) != (event.source, event.host):
             file.meter = Meter()  # the speed of the previous source is not that of this one
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
+        file.known_parts = parts_of(event.parts, event.received, label_of(event.source, event.host))
         is_verifying = event.source == CACHE or event.received >= event.size
         self._ledger.move(file, "verifying" if is_verifying else "fetching", event.received, self.now)
 
@@ -222,12 +239,15 @@ class RunState:
         self._ledger.move(file, "done" if self.operation == "verify" else "verifying", file.size, self.now)
 
     def _file_quarantined(self, event: FileQuarantined) -> None:
-        """Change nothing: the failure itself comes as SourceFailed."""
+        """Forget the parts; the failure itself comes as SourceFailed."""
+        file = self._ledger.files.get((event.model, event.file))
+        if file is not None:  # a damaged copy may be of a file that is not in the plan
+            file.known_parts = ()
 
     def _file_committed(self, event: FileCommitted) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
-        file.source, file.host = event.source, event.host
-        self._model(event.model).sources[event.source] += 1
+        file.source, file.host, file.known_parts = event.source, event.host, event.parts
+        self._model(event.model).add(event)
         self._ledger.move(file, "done", file.size, self.now)
 
     def _model_ready(self, event: ModelReady) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, Literal
 
-from modelfetch.engine.events import FileResult, Status
+from modelfetch.engine.events import FileResult, Part, Status
+from modelfetch.engine.parts import label_of, parts_of
 from modelfetch.engine.speed_and_eta import Meter, eta_of
 from modelfetch.lazy_dataclass import dataclass, field
 
@@ -49,6 +50,8 @@ class FileState:
     """Reason of the last retry or fallback, as the source gave it: sanitize before it is shown."""
     left: tuple[str, str] | None = None
     """Kind and host of the source that ``note`` is about, if another source was asked after it."""
+    known_parts: tuple[Part, ...] = ()
+    """Which source supplied which bytes, as the last event said; see :attr:`parts`."""
     retry_at: float = 0.0
     """Time of the next attempt of a retrying file, on the clock of :meth:`RunState.apply`."""
     meter: Meter = field(default_factory=Meter, repr=False)
@@ -75,7 +78,7 @@ class FileState:
 
     @property
     def idle(self) -> float | None:
-        """Seconds without a byte, from :data:`IDLE_SECONDS` on; None while bytes come."""
+        """Seconds without a byte; None while bytes come, see :attr:`.Meter.idle`."""
         return self.meter.idle if self.phase == "fetching" else None
 
     @property
@@ -87,6 +90,13 @@ class FileState:
     def percent(self) -> float:
         """0 to 100; 100 only when done."""
         return _percent(self.received, self.size, done=self.phase == "done")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Which source supplied which of the bytes that are there; ``cache`` if they were there before."""
+        if self.known_parts or self.phase != "done":
+            return self.known_parts
+        return parts_of((), self.size, label_of(self.source, self.host))
 
     @property
     def given_up(self) -> int:
@@ -104,7 +114,7 @@ class FileState:
             file=self.file,
             status=_ENDED.get(self.phase, unfinished),
             reason=self.fault if self.phase == "failed" else "",
-            source=f"{self.source} {self.host}".strip(),
+            source=label_of(self.source, self.host),
             size=self.size,
         )
 
@@ -118,7 +128,7 @@ class Totals:
     speed: float | None
     eta: float | None
     idle: float | None
-    """Seconds without a byte of any file being fetched, from :data:`IDLE_SECONDS` on; else None."""
+    """Seconds without a byte of any file being fetched; None while bytes come, see :attr:`.Meter.idle`."""
     percent: float
     files: int
     files_done: int

@@ -10,7 +10,7 @@ attempts are used up, the next source is asked from wherever the file is by then
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.candidates import (
@@ -24,6 +24,7 @@ from modelfetch.engine.candidates import (
     choose,
     decide,
     first_byte_of,
+    is_taken,
     ready_at,
     report_decision,
 )
@@ -32,12 +33,13 @@ from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, sou
 from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
+from modelfetch.engine.parts import FileParts
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.wrong_chunks import discard_wrong_chunks
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass, field
-from modelfetch.model.source_kinds import SourceKind
+from modelfetch.model.source_kinds import SWARM, SWARM_LABEL, SourceKind
 from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import Stream
 from modelfetch.store.chunk_digests import CHUNK
@@ -66,13 +68,18 @@ class Transfer:
     partial: Partial
     candidates: Candidates
     chunks: FileChunks = field(default_factory=FileChunks)
+    note_begun: Callable[[bool], None] = lambda _: None
+    """Reports to other machines whether bytes are requested now, or the peers are still asked."""
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """The last failure of each discarded source, in the order in which they were discarded."""
     sink: Sink = field(init=False)
+    parts: FileParts = field(init=False)
     _parallel: ParallelConnections = field(init=False)
     _ticker: Ticker = field(init=False)
     _retrying: Candidate | None = None
     """The source that is asked next because it is to be retried, or None to choose one."""
+    _swarm_failures: list[tuple[str, SourceError]] = field(default_factory=list)
+    """The failure of the swarm where it sent every byte of a file whose SHA-256 was wrong."""
     _reported: int = 0
     """Bytes in the last progress event."""
     _must_be_single: bool = False
@@ -82,8 +89,9 @@ class Transfer:
         self.sink = Sink(self.runtime, self.partial, self.candidates, self.chunks)
         self._parallel = ParallelConnections(self.runtime, self.sink, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
+        self.parts = FileParts(self.partial, self.runtime.clock)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event, None, None]:
         """Fetch into the partial until its SHA-256 is the pinned one.
 
         Raises:
@@ -91,28 +99,34 @@ class Transfer:
             StoreError: The disk refused.
             Cancelled: The run was cancelled. The partial is kept for the next run.
         """
+        if self.candidates.has_kind(SourceKind.PEER) and not self.is_complete:
+            from modelfetch.engine.peer_wait import settle  # few runs have peers
+
+            self.failures += yield from settle(self)
+        self.note_begun(True)
         key = self.model, self.file.path
         self.runtime.positions[key] = lambda: self.sink.received
         self._parallel.start(self.file.size - self.partial.received)
         try:
-            while not self._is_complete or not (yield from self._is_verified()):
-                yield from self._reject() if self._is_complete else self._attempt()
+            while not self.is_complete or not (yield from self._is_verified()):
+                yield from self._reject() if self.is_complete else self._attempt()
         finally:
             self._parallel.stop()
-            if not self._is_complete:
+            if not self.is_complete:
                 self.sink.keep_beginnings()
             self.runtime.positions.pop(key, None)
         yield from self._report_discarded()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether every byte is there; the SHA-256 may still be wrong."""
         return self.partial.length == self.file.size
 
     def _is_verified(self) -> Generator[Event, None, bool]:
         """Wait until all bytes are hashed, and compare the SHA-256 with the pinned one."""
         if self._reported < self.file.size and self.sink.last is not None:
-            yield self._progress(self.sink.last)  # parallel connections brought the last bytes
+            yield self.progress(self.sink.last)  # parallel connections brought the last bytes
         while not self.partial.wait(PROGRESS_SECONDS):
             self.runtime.cancel.raise_if_cancelled()
         return self.file.is_pinned(self.partial.digest())
@@ -122,7 +136,8 @@ class Transfer:
             return self._retrying
         remaining = self.candidates.remaining()
         if not remaining:
-            raise Exhausted([(candidate.label, error) for candidate, error in self.failures])
+            failed = [(candidate.label, error) for candidate, error in self.failures]
+            raise Exhausted([*self._swarm_failures, *failed])
         return choose(remaining, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
 
     def _wait(self, candidate: Candidate) -> float:
@@ -131,11 +146,12 @@ class Transfer:
     def _attempt(self) -> Iterator[Event]:
         """Ask one source once, for bytes that no other connection is fetching."""
         yield from self._report_discarded()
-        is_shared = self._parallel.is_working
+        is_working = self._parallel.is_working
         self._parallel.raise_failure()  # after is_working: a thread that ended has stored its failure by now
+        is_shared = is_working or self.sink.is_shared
         candidate = self._next()
         wait = self._wait(candidate)
-        if wait > 0 and is_shared:
+        if is_shared and (wait > 0 or is_taken(candidate, self.runtime.hosts)):
             yield from self._watch(candidate)
             return
         self.runtime.cancel.sleep(wait)
@@ -143,15 +159,15 @@ class Transfer:
         is_alone = bool(self.sink.probe.is_fast) or not is_shared
         segment = self.sink.segments.claim(is_alone=is_alone)
         if segment is None:
-            if not self._parallel.is_working:
+            if not (self._parallel.is_working or self.sink.is_shared):
                 self.sink.split_again()  # a thread ended without releasing its segment
             yield from self._watch(candidate)
             return
         connection = Connection(candidate, segment)
         try:
-            yield from self._receive(connection)
+            yield from self.receive(connection)
         except SourceError as error:
-            if not self._is_complete:  # else the SHA-256 decides, however the answer ended
+            if not self.is_complete:  # else the SHA-256 decides, however the answer ended
                 yield from self._failed(candidate, error)
         finally:
             self.sink.segments.release(connection.segment)
@@ -178,12 +194,16 @@ class Transfer:
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
         """Wait a moment while parallel connections fetch what is left, and report their progress."""
-        self._parallel.watch(PROGRESS_SECONDS / 4)  # short, so that a thread that has just ended is noticed
+        if self.sink.is_shared:
+            self.runtime.cancel.sleep(PROGRESS_SECONDS / 2)  # for pieces of the swarm
+        else:  # short, so that a thread that has just ended is noticed
+            self._parallel.watch(PROGRESS_SECONDS / 4)
         self.runtime.cancel.raise_if_cancelled()
         if self._ticker.due():
-            yield self._progress(candidate)
+            is_swarm_alone = self.sink.is_shared and self.sink.last is None
+            yield self.progress(None if is_swarm_alone else candidate)
 
-    def _receive(self, connection: Connection) -> Iterator[Event]:
+    def receive(self, connection: Connection) -> Iterator[Event]:
         """Receive what one attempt at a source brings, in one answer or several.
 
         Raises:
@@ -196,7 +216,7 @@ class Transfer:
         if candidate.offer.kind != SourceKind.LOCAL:
             # Before the attempt begins: loading modules must not count as time of the source.
             self.runtime.prepare(candidate.offer.address)
-        yield self._progress(candidate)  # the attempt begins here: the wait for its first byte counts
+        yield self.progress(candidate)  # the attempt begins here: the wait for its first byte counts
         floor = MinimumSpeed(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.acquire_connection(host, is_first=True)
         try:
@@ -204,7 +224,7 @@ class Transfer:
                 floor.check(self.sink.gained(connection))
         finally:
             hosts.release_connection(host)
-        yield self._progress(candidate)
+        yield self.progress(candidate)
         hosts.record_success(host)
 
     def _copy(self, connection: Connection) -> Generator[Event, None, bool]:
@@ -221,7 +241,7 @@ class Transfer:
                 if not is_local:
                     self.sink.probe.add(count)
                 if self._ticker.due():
-                    yield self._progress(connection.candidate)
+                    yield self.progress(connection.candidate)
         finally:
             stream.close()
         if not is_local:
@@ -282,9 +302,11 @@ class Transfer:
         """Whether the file starts again for this source, which must send every byte by itself."""
         return self._must_be_single and not self.sink.is_only_supplier(candidate)
 
-    def _progress(self, candidate: Candidate) -> Progress:
+    def progress(self, candidate: Candidate | None) -> Progress:
+        """Return the event that a source brings bytes, for which the history counts them; None: the swarm."""
         self._reported = self.sink.received
-        return progress(self.model, self.file, candidate, self._reported)
+        parts = self.parts.now(SWARM_LABEL if candidate is None else candidate.label)
+        return progress(self.model, self.file, candidate, self._reported, parts, self.sink.brought)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Count a failed attempt, decide what follows, and report it."""
@@ -343,8 +365,10 @@ class Transfer:
             self._parallel.stop()  # they would mix bytes of several sources again
         quarantined = self._quarantine()
         yield quarantined
-        if candidate is None:
-            return  # all bytes are of an earlier run, whose sources are not known here
+        if candidate is None:  # else all bytes are of an earlier run, whose sources are not known here
+            if quarantined.source == SWARM_LABEL:
+                self._swarm_failures.append((SWARM_LABEL, wrong_bytes(quarantined, SWARM)))
+            return
         error = wrong_bytes(quarantined, candidate.offer.kind)
         if candidate not in self.candidates.remaining():
             self._blame_discarded(candidate, error, is_alone=is_alone)
@@ -352,8 +376,7 @@ class Transfer:
             yield from self._failed(candidate, error)
         else:
             self._retrying = candidate
-            mixed = SourceError(Fault.HASH, _MIXED)
-            yield retry_scheduled(self.model, self.file, candidate, mixed, 0.0)
+            yield retry_scheduled(self.model, self.file, candidate, SourceError(Fault.HASH, _MIXED), 0.0)
 
     def _blame_discarded(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Blame wrong bytes on a source that was discarded while its parallel connections went on.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,7 @@ from modelfetch.net.responses import Unranged
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source, Stream
 from modelfetch.store import Disk, Store
+from tests.origin.content import Content
 
 T = TypeVar("T")
 
@@ -101,10 +102,12 @@ class SpyDisk(Disk):
 
 def body(size: int, seed: int = 0) -> bytes:
     """Bytes that do not compress, the same every time."""
-    return random.Random(f"{seed} {size}").randbytes(size)
+    return Content.random(f"{seed} {size}", size).data
 
 
+@lru_cache(maxsize=16)
 def sha256(content: bytes) -> str:
+    """The digest, kept: many tests use the same megabytes."""
     return hashlib.sha256(content).hexdigest()
 
 

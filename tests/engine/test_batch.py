@@ -215,6 +215,7 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
     assert origin.connections >= MANY
 
 
+@pytest.mark.slow
 def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
     for path in sorted(FILES, key=lambda path: len(FILES[path]))[:4]:
         origin.fault(path, faults.status(404))
@@ -225,6 +226,7 @@ def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: O
     assert origin.connections >= MANY
 
 
+@pytest.mark.slow
 def test_a_run_of_one_file_at_a_time_stays_one(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.late(0.01))
     with run_of(lab, origin, files=1) as runtime:
@@ -255,6 +257,7 @@ def test_equal_bytes_are_fetched_once_for_every_model(lab: Laboratory, origin: O
     assert all(lab.read(other, f"deep/{path}") == content for path, content in FILES.items())
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_come_out_right(lab: Laboratory, origin: Origin) -> None:
     """Different models of the same files: their locks do not keep them apart."""
     origin.fault("*", faults.late(0.002))
@@ -274,16 +277,19 @@ def test_two_runs_at_once_come_out_right(lab: Laboratory, origin: Origin) -> Non
 # When to leave it alone
 
 
+@pytest.mark.slow
 def test_files_that_may_be_split_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
     with run_of(lab, origin) as runtime:
         assert not was_quick(lab.ensure(MODEL, runtime=replace(runtime, split_policy=EAGER)))
 
 
+@pytest.mark.slow
 def test_a_limited_rate_is_kept(lab: Laboratory, origin: Origin) -> None:
     with run_of(lab, origin, limit_rate=10_000_000) as runtime:
         assert not was_quick(lab.ensure(MODEL, runtime=runtime))
 
 
+@pytest.mark.slow
 def test_forced_files_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
     ensure(lab, origin)
     events = ensure(lab, origin, force=True)
@@ -356,6 +362,7 @@ def test_wrong_bytes_are_blamed_and_put_aside_and_never_named(lab: Laboratory, o
     assert all_are_there(lab)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "fault",
     [faults.cut(0.5), faults.no_answer(), faults.chunked(), faults.status(500), faults.too_many()],
@@ -395,13 +402,23 @@ def test_what_came_before_a_cut_is_not_fetched_again(lab: Laboratory, origin: Or
     assert offsets[1] > 0
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_keeps_the_bytes_of_files_under_way(lab: Laboratory) -> None:
-    release = threading.Event()
+    """The time limit is reached when half of the file came."""
+    release, clock, events = threading.Event(), FakeClock(), list[Event]()
     content = body(LARGEST, 3)
+
+    def now() -> float:
+        clock.now += 1.0
+        return clock.now
+
     with serving({"x": content}) as origin:
         origin.fault("*", faults.stall(0.5, until=release))
-        with run_of(lab, origin, seconds=0.3) as runtime:
-            events = lab.ensure(model("m", {"x": content}), runtime=runtime)
+        with run_of(lab, origin, seconds=1e6, clock=now) as runtime:
+            for event in lab.follow(model("m", {"x": content}), runtime=runtime):
+                events.append(event)
+                if isinstance(event, Progress) and event.received >= 400_000:
+                    clock.now += 1e6
         release.set()
     assert last(events).exit_code == 10
     error = last(events).error
@@ -412,6 +429,7 @@ def test_a_cancelled_run_keeps_the_bytes_of_files_under_way(lab: Laboratory) -> 
     assert lab.store.held(spec("x", content)) >= 400_000
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.status(429, retry_after=0), after=10, times=3)
     with run_of(lab, origin, files=1) as runtime:  # one at a time: the first refusal ends the batch
@@ -422,6 +440,7 @@ def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin
     assert not was_quick(events)
 
 
+@pytest.mark.slow
 def test_a_server_that_lacks_everything_is_not_asked_for_everything_twice(lab: Laboratory) -> None:
     with Origin() as empty, serving(FILES) as second:
         events = ensure(lab, empty, second)
@@ -430,6 +449,7 @@ def test_a_server_that_lacks_everything_is_not_asked_for_everything_twice(lab: L
     assert all_are_there(lab)
 
 
+@pytest.mark.slow
 def test_as_many_failures_as_are_allowed_end_the_batch(lab: Laboratory) -> None:
     """With one thread the count is exact: after them every file takes the ordinary way, from the start."""
     with Origin() as empty, serving(FILES) as second, run_of(lab, empty, second, files=1) as runtime:
@@ -439,6 +459,7 @@ def test_as_many_failures_as_are_allowed_end_the_batch(lab: Laboratory) -> None:
     assert all_are_there(lab)
 
 
+@pytest.mark.slow
 def test_one_failure_less_does_not_end_the_batch(lab: Laboratory) -> None:
     missing = list(FILES)[1 - FAILURES :]  # the largest, so they come first
     present = {path: content for path, content in FILES.items() if path not in missing}
@@ -449,6 +470,7 @@ def test_one_failure_less_does_not_end_the_batch(lab: Laboratory) -> None:
     assert {event.file for event in of(events, Progress)} == set(missing)
 
 
+@pytest.mark.slow
 def test_nobody_there_ends_as_ever(lab: Laboratory, origin: Origin) -> None:
     origin.close()
     events = ensure(lab, origin)
@@ -456,6 +478,7 @@ def test_nobody_there_ends_as_ever(lab: Laboratory, origin: Origin) -> None:
     assert set(statuses(events).values()) == {"failed"}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("operation", ["create", "write", "rename to", "link to"])
 def test_a_disk_that_refuses_ends_the_run_with_its_error(
     lab: Laboratory, origin: Origin, operation: str
@@ -470,6 +493,7 @@ def test_a_disk_that_refuses_ends_the_run_with_its_error(
     assert not list(lab.root.rglob(".mf-tmp-*/*"))
 
 
+@pytest.mark.slow
 def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, origin: Origin) -> None:
     release = threading.Event()
     origin.fault("*", faults.late(0.02), times=20)
@@ -492,6 +516,7 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
     assert all_are_there(lab)
 
 
+@pytest.mark.slow
 def test_a_lane_that_fails_does_not_cancel_the_run(
     lab: Laboratory, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,6 +537,7 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
         assert code(lab.ensure(MODEL, runtime=runtime)) == 0
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("lateness", [0.0, 0.02], ids=["one connection", "several"])
 def test_a_deadline_ends_it(lab: Laboratory, origin: Origin, lateness: float) -> None:
     origin.fault("*", faults.late(lateness), times=5)
@@ -526,6 +552,7 @@ def test_a_deadline_ends_it(lab: Laboratory, origin: Origin, lateness: float) ->
 # Progress while there is no answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answered", [0, SAMPLE], ids=["sample", "connections"])
 def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, answered: int) -> None:
     """The server is held until one file was reported twice; its start is reported once."""
@@ -551,6 +578,7 @@ def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, a
     assert not runtime.requests
 
 
+@pytest.mark.slow
 def test_the_bytes_of_a_slow_answer_are_counted(lab: Laboratory, origin: Origin) -> None:
     received, release, clock = set[int](), threading.Event(), count(1000.0, 1.0)
     origin.fault("*", faults.stall(100, until=release))

@@ -15,6 +15,7 @@ from tests.engine.fakes import Answer, Laboratory, body, last, model
 from tests.patience import HELD, IN_TIME
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_woken_does_not_keep_the_run() -> None:
     free, cancel = threading.Event(), Cancellation()
 

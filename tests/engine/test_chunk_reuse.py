@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.engine.fakes import MIB, Laboratory, code
+from modelfetch.engine.events import FileCommitted
+from tests.engine.fakes import MIB, Laboratory, code, of
 from tests.engine.test_chunks import BUILT, CONTENT, PROVEN, built, sha
 
 
@@ -16,6 +17,14 @@ def test_a_chunk_of_which_a_part_is_there_is_fetched(lab: Laboratory) -> None:
     lab.store.chunk_maps.write("0" * 64, built(other))
     lab.begin(CONTENT, "mirror earlier.example", 3 * MIB + 400_000)
     offer = lab.serve(CONTENT)
-    assert code(lab.ensure(PROVEN)) == 0
+    events = lab.ensure(PROVEN)
+    assert code(events) == 0
     assert lab.read(PROVEN, "f.bin") == CONTENT
+    (committed,) = of(events, FileCommitted)
+    assert committed.parts == (
+        (0, 3 * MIB + 400_000, "mirror earlier.example"),
+        (3 * MIB + 400_000, 4 * MIB, "mirror a.example"),
+        (4 * MIB, 7 * MIB, "cache chunks"),
+        (7 * MIB, len(CONTENT), "mirror a.example"),
+    )
     assert sorted(offer.asked) == [3 * MIB + 400_000, 7 * MIB]

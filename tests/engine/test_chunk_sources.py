@@ -93,6 +93,7 @@ def test_a_chunk_in_two_answers_of_a_liar_is_blamed_on_it(known: Laboratory) -> 
     assert (liar.asked, honest.asked) == ([0, MIB + 500_000], [MIB])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("policy", [ALONE, EAGER], ids=["one connection", "several"])
 def test_a_server_whose_answers_are_shorter_than_a_chunk(known: Laboratory, policy: SplitPolicy) -> None:
     offer = known.serve(CONTENT, Answer(most=300_000))
@@ -200,6 +201,7 @@ def in_base(cid: Cid, prefix: str) -> str:
 SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed >= 6 else ()) for seed in range(100)]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_state_of_the_cache_and_no_liar_spoils_a_file(lab: Laboratory, tmp_path: Path, seed: int) -> None:
     """Right bytes, at little cost, and no honest source is blamed.

@@ -102,6 +102,7 @@ def test_a_wrong_chunk_costs_one_chunk_and_its_source(known: Laboratory) -> None
     assert not of(events, FileQuarantined)
 
 
+@pytest.mark.slow
 def test_three_sources_feed_a_file_at_once_and_the_liar_is_blamed(known: Laboratory) -> None:
     content = body(15 * MIB, 3)
     tree = built(content)
@@ -125,6 +126,7 @@ def test_three_sources_feed_a_file_at_once_and_the_liar_is_blamed(known: Laborat
     assert {failed.host for failed in of(events, SourceFailed)} == {"liar.example"}
 
 
+@pytest.mark.slow
 def test_a_liar_on_a_further_connection_is_reported_and_left(known: Laboratory) -> None:
     gate = threading.Event()
     slow = Answer(piece=MIB, before_piece=lambda: gate.wait(IN_TIME))
@@ -186,6 +188,7 @@ def test_a_map_that_the_manifest_does_not_pin_blames_nobody(lab: Laboratory) -> 
     assert not of(events, SourceFailed)
 
 
+@pytest.mark.slow
 def test_a_cid_and_a_sha256_of_different_files_are_a_fault_of_the_manifest(lab: Laboratory) -> None:
     other = flipped(CONTENT, 4 * MIB + 5)
     manifest = pinned(UNPROVEN, built(other).root.text)
@@ -228,6 +231,7 @@ def test_the_table_of_a_skeleton_becomes_the_chunk_map_of_the_file(lab: Laborato
     assert table.root == BUILT.root
 
 
+@pytest.mark.slow
 def test_a_skeleton_serves_verification_too(lab: Laboratory, tmp_path: Path) -> None:
     manifest = beside(tmp_path, BUILT)
     lab.install(manifest, contents=[CONTENT])
@@ -238,6 +242,7 @@ def test_a_skeleton_serves_verification_too(lab: Laboratory, tmp_path: Path) -> 
     assert failed.ranges == ((2 * MIB, 3 * MIB),)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, body(5000)], ids=["empty", "zeros", "garbage"])
 def test_a_damaged_skeleton_is_as_good_as_none(lab: Laboratory, tmp_path: Path, content: bytes) -> None:
     manifest = beside(tmp_path, BUILT)
@@ -275,6 +280,7 @@ def test_wrong_bytes_of_an_earlier_run_cost_their_chunks_only(known: Laboratory)
     assert sorted(offer.asked) == [2 * MIB, 5 * MIB + 400_000]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("manifest", [PROVEN, UNPROVEN], ids=["proven", "hint"])
 def test_a_repair_fetches_the_damaged_chunk_only(known: Laboratory, manifest: Manifest) -> None:
     known.install(manifest, contents=[CONTENT])
@@ -307,6 +313,7 @@ def test_a_file_cut_short_is_completed(known: Laboratory) -> None:
     assert known.read(PROVEN, "f.bin") == CONTENT
 
 
+@pytest.mark.slow
 def test_chunks_of_an_older_version_are_copied(lab: Laboratory) -> None:
     new = body(MIB, 9) + CONTENT[:MIB] + CONTENT[MIB : 5 * MIB] + body(MIB, 10) + CONTENT[6 * MIB :]
     older, tree = replace(UNPROVEN, version="0"), built(new)
@@ -325,6 +332,7 @@ def test_chunks_of_an_older_version_are_copied(lab: Laboratory) -> None:
     assert planned.missing == len(new) - committed.reused
 
 
+@pytest.mark.slow
 def test_the_space_for_copies_is_checked_before_the_first(
     lab: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +344,7 @@ def test_the_space_for_copies_is_checked_before_the_first(
     lab.store.chunk_maps.write(sha(newer), tree)
     lab.serve(new)
     asked: list[int] = []
-    monkeypatch.setattr(Store, "check_space", lambda _, needed: asked.append(needed))
+    monkeypatch.setattr(Store, "check_space", lambda _, needed, **_options: asked.append(needed))
     monkeypatch.setattr(Partial, "clone_chunk", lambda *_: False)
     assert code(lab.ensure(newer)) == 0
     assert asked == [MIB, SIZE]
@@ -358,6 +366,7 @@ def test_verify_names_the_damaged_ranges(known: Laboratory) -> None:
     assert last(events).files[0].ranges == failed.ranges
 
 
+@pytest.mark.slow
 def test_a_map_of_another_file_names_no_ranges(lab: Laboratory) -> None:
     lab.install(UNPROVEN, contents=[CONTENT])
     lab.store.chunk_maps.write(sha(UNPROVEN), built(body(SIZE, 5)))
@@ -366,6 +375,7 @@ def test_a_map_of_another_file_names_no_ranges(lab: Laboratory) -> None:
     assert failed.ranges == ()
 
 
+@pytest.mark.slow
 def test_a_sample_reads_some_chunks_of_each_file(known: Laboratory) -> None:
     known.install(UNPROVEN, contents=[CONTENT])
     known.store.chunk_maps.write(sha(UNPROVEN), BUILT)
@@ -385,6 +395,7 @@ def test_a_sample_reads_a_file_without_a_map_completely(lab: Laboratory) -> None
     assert of(lab.verify(UNPROVEN, sample=1), FileVerified)
 
 
+@pytest.mark.slow
 def test_a_sample_that_does_not_fit_its_map_is_no_proof_of_damage(lab: Laboratory) -> None:
     lab.install(UNPROVEN, contents=[CONTENT])
     lab.store.chunk_maps.write(sha(UNPROVEN), built(body(SIZE, 5)))

@@ -122,6 +122,7 @@ def test_a_file_that_was_added_later_is_not_moved_out(lab: Laboratory) -> None:
     assert lab.place(manifest, "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("make", "ours", "theirs"),
     [

@@ -490,8 +490,11 @@ class FullDisk(SpyDisk):
 
 def test_too_little_space_is_found_out_before_the_first_byte(lab: Laboratory) -> None:
     large, small = lab.serve(LARGE), lab.serve(SMALL)
-    finished = last(lab.ensure(MODEL, runtime=lab.runtime(store=Store(lab.root, disk=FullDisk(200_000)))))
+    searched: list[object] = []
+    tight = replace(lab.runtime(store=Store(lab.root, disk=FullDisk(200_000))), discover=searched.append)
+    finished = last(lab.ensure(MODEL, runtime=tight))
     assert finished.exit_code == 7
+    assert not searched
     assert finished.error is not None
     assert "304 kB are needed, 200 kB are free" in finished.error.message
     assert (large.asked, small.asked) == ([], [])
@@ -529,15 +532,16 @@ def test_fetching_anew_needs_all_the_space(lab: Laboratory) -> None:
 
 
 def test_a_time_limit_ends_the_run_and_keeps_the_good_bytes(lab: Laboratory) -> None:
-    gate = Gate()
+    gate, clock = Gate(), FakeClock()
 
     def stop_at_half() -> None:
         if len(offer.streams) == 1 and gate.reached.is_set():
+            clock.now += 1.0
             gate()
         gate.reached.set()
 
     offer = lab.serve(LARGE, Answer(piece=100_000, before_piece=stop_at_half), OK)
-    runtime = lab.runtime(cancel=gate.cancel, seconds=0.1)
+    runtime = lab.runtime(cancel=gate.cancel, seconds=0.1, clock=clock)
     began = time.monotonic()
     events = lab.ensure(model("m", {"f.bin": LARGE}), runtime=runtime)
     assert time.monotonic() - began < IN_TIME
@@ -573,6 +577,7 @@ def test_what_was_done_in_the_last_moment_counts(lab: Laboratory) -> None:
     assert len(of(events, ModelReady)) == 1
 
 
+@pytest.mark.slow
 def test_the_rate_limit_holds_for_all_files_together(lab: Laboratory) -> None:
     contents = [body(100_000, n) for n in range(4)]
     for content in contents:
@@ -618,6 +623,7 @@ def slowly() -> None:
     time.sleep(0.003)
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("count", range(1, 16))
 def test_the_run_can_be_closed_at_any_event(lab: Laboratory, count: int) -> None:
     serve(lab, Answer(piece=30_000, before_piece=slowly), OK)
@@ -674,6 +680,7 @@ def test_closing_while_waiting_for_a_lock_takes_no_time(lab: Laboratory) -> None
     assert is_free(lab, "m")
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_woken_stops_at_its_next_byte(lab: Laboratory) -> None:
     asleep, wake = threading.Event(), threading.Event()
 
@@ -971,6 +978,7 @@ def test_the_time_limit_names_file_source_and_limit(lab: Laboratory) -> None:
     assert finished.error.message == "m: f.bin from mirror a.example: the time limit of 30 s was reached"
 
 
+@pytest.mark.slow
 def test_a_model_of_many_files_is_ready_once(lab: Laboratory) -> None:
     contents = [body(16, n) for n in range(120)]
     for content in contents:
@@ -1013,6 +1021,7 @@ def sized(name: str, content: bytes, size: int) -> Manifest:
     return Manifest(name, "1", (replace(spec("f.bin", content), size=size),), license="MIT")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("others", "by"),
     [

@@ -130,6 +130,23 @@ def test_a_host_is_healthy_until_it_fails_or_asks_to_wait() -> None:
     assert hosts.is_healthy(HOST)
 
 
+def test_waits_are_in_vain_if_the_file_comes_from_elsewhere() -> None:
+    hosts = Hosts(FakeClock())
+    hosts.note_waits("1", {HOST: (10.0, 13.0), "other": (10.0, 11.0)})
+    assert hosts.in_vain(HOST) == 0.0, "not known yet"
+    hosts.note_file("1", "origin", is_awaited=False)
+    hosts.note_file("1", "origin", is_awaited=False)
+    assert (hosts.in_vain(HOST), hosts.in_vain("other")) == (3.0, 1.0)
+    hosts.note_waits("2", {HOST: (12.0, 15.0)})
+    hosts.note_waits("3", {HOST: (11.0, 12.0)})
+    for file in "23":
+        hosts.note_file(file, "origin", is_awaited=False)
+    assert hosts.in_vain(HOST) == 5.0, "files that wait at the same time wait once"
+    hosts.note_waits("4", {"other": (20.0, 99.0)})
+    hosts.note_file("4", HOST, is_awaited=True)
+    assert (hosts.in_vain(HOST), hosts.in_vain("other")) == (0.0, 1.0)
+
+
 def shared(sizes: list[int], most: int, limit: int = 8, others: int = 0) -> list[int]:
     """The connections of files that start together, with others of one connection."""
     hosts = Hosts(FakeClock(), limit)

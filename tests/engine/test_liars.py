@@ -61,6 +61,7 @@ def run_of(
     client.close()
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     ("before", "split_policy"),
     [
@@ -89,6 +90,7 @@ def test_a_liar_is_left_for_an_honest_source(
     assert failed.count(f"127.0.0.1:{liar.port}") <= 1, "of a mixture nobody may be found out"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("lie", "form"), LIES_IN_FORMS)
 def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     lab: Laboratory, lie: Fault, form: tuple[Fault, ...]
@@ -105,7 +107,8 @@ def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
 
 
-@pytest.mark.parametrize("after", [0, pytest.param(10, marks=pytest.mark.slow)], ids=["at once", "later"])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 10], ids=["at once", "later"])
 def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, after: int) -> None:
     manifest = model("m", SMALL)
     with Origin() as silent, Origin() as honest:
@@ -122,6 +125,7 @@ def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, aft
     assert asked <= (len(SMALL) - after + runtime.files if after else len(SMALL) // 2)
 
 
+@pytest.mark.slow
 def test_a_batch_goes_round_in_circles_for_one_file_only(lab: Laboratory) -> None:
     """Eleven redirects for each file cost more than the file does."""
     manifest = model("m", SMALL)

@@ -158,6 +158,7 @@ def test_the_pauses_between_words_are_short_enough_for_a_follower() -> None:
     assert REPORT_SECONDS <= 5.0
 
 
+@pytest.mark.slow
 def test_another_process_is_named_and_the_run_ends_with_8(lab: Laboratory) -> None:
     content = body(1000)
     offer = lab.serve(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from modelfetch.engine.events import ModelReady, Progress
 from modelfetch.store import Store
 from tests.engine.fakes import NOT_FOUND, OK, Laboratory, SpyDisk, body, code, cut, model, of
 
-FILES = {f"{number}.bin": body(500 + number, number) for number in range(40)}
+FILES = {f"{number}.bin": body(500 + number, number) for number in range(12)}
 MODEL = model("m", FILES)
-CONTENT = body(3_000_000, 3)
+CONTENT = random.Random("3 3000000").randbytes(3_000_000)
+"""``JOURNAL`` has their digest."""
 ONE = model("one", {"a.bin": CONTENT})
 
 
@@ -43,6 +45,7 @@ def test_a_failed_run_with_bytes_to_keep_keeps_them_and_no_lock(lab: Laboratory)
     assert lab.store.held(ONE.files[0]) == 2_000_000
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("operation", "name", "kept"),
     [("sync", "data", 0), ("rename to", ONE.files[0].sha256, 3_000_000), ("write", "journal", 0)],

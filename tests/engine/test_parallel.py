@@ -137,6 +137,7 @@ def test_fetched_counts_the_bytes_of_all_connections(lab: Laboratory) -> None:
     assert len(CONTENT) <= committed[0].fetched <= len(CONTENT) + 5 * SLOW.piece
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT, Fault.STALL, Fault.CONNECT, Fault.SERVER])
 def test_a_refused_parallel_connection_is_no_failure(lab: Laboratory, fault: Fault) -> None:
     lab.serve(CONTENT, SLOW, refuse(fault), refuse(fault), refuse(fault), refuse(fault), SLOW)
@@ -155,6 +156,7 @@ def test_the_rest_of_a_cut_parallel_connection_is_fetched_by_others(lab: Laborat
     assert got(lab)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
 def test_no_error_of_a_parallel_connection_ends_the_run(lab: Laboratory, error: Exception) -> None:
     lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
@@ -192,6 +194,7 @@ def test_a_connection_stops_at_the_end_of_its_answer(lab: Laboratory) -> None:
         assert (connection.segment, connection.segment.left) == (segment, 0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("split_policy", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
 def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, split_policy: SplitPolicy) -> None:
     content = body(16_000_000)
@@ -483,6 +486,7 @@ def test_cancelling_keeps_the_bytes_of_all_connections(lab: Laboratory) -> None:
     assert len(offer.asked) == 5
 
 
+@pytest.mark.slow
 def test_a_stalled_segment_is_taken_over(lab: Laboratory) -> None:
     cancel = Cancellation()
     gate = Gate(cancel)

@@ -163,6 +163,7 @@ def code_of(verb: Callable[[Laboratory], int], lab: Laboratory) -> int:
         return error.exit_code if is_clear else 1
 
 
+@pytest.mark.quick(18)
 @pytest.mark.parametrize(("place", "verb"), VERBS_AT_PLACES)
 def test_a_planted_link_leads_no_verb_out(
     lab: Laboratory, tmp_path: Path, dead: str, place: str, verb: Callable[[Laboratory], int]
@@ -220,6 +221,7 @@ VERBS_AT_SWAPPED = [
 """Every place comes up in the quick half, with one of the verbs."""
 
 
+@pytest.mark.quick(2)
 @pytest.mark.skipif(not HAS_HANDLES, reason="elsewhere a swap in that very moment goes unnoticed")
 @pytest.mark.parametrize(("place", "verb"), VERBS_AT_SWAPPED)
 def test_swapping_a_directory_for_a_link_between_check_and_use_does_not_help(

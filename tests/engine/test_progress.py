@@ -278,6 +278,7 @@ def seen(events: Iterator[Event], is_it: Callable[[Progress], bool], release: th
     return all_of_it
 
 
+@pytest.mark.slow
 def test_a_run_whose_files_all_wait_for_a_retry_reports_progress(lab: Laboratory) -> None:
     content, cancel = body(1000), HeldWaits()
     lab.serve(content, refuse(errors.Fault.BUSY, retry_after=60.0), Answer())
@@ -287,6 +288,7 @@ def test_a_run_whose_files_all_wait_for_a_retry_reports_progress(lab: Laboratory
     assert len(of(out, RetryScheduled)) == 1
 
 
+@pytest.mark.slow
 def test_the_verification_of_a_file_on_a_slow_disk_reports_progress(
     lab: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +306,7 @@ def test_the_verification_of_a_file_on_a_slow_disk_reports_progress(
     seen(events, lambda event: not event.received, released)
 
 
+@pytest.mark.slow
 def test_a_copy_from_a_slow_disk_reports_progress(lab: Laboratory) -> None:
     content, gate = body(3 * PIECE), Gate()
     lab.serve(content, Answer(before_piece=gate, piece=PIECE), kind="local", host="/models")
@@ -311,6 +314,7 @@ def test_a_copy_from_a_slow_disk_reports_progress(lab: Laboratory) -> None:
     seen(events, lambda event: gate.reached.is_set() and event.source == "local", gate.opened)
 
 
+@pytest.mark.slow
 def test_a_slow_commit_reports_progress(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     content, released = body(1000), threading.Event()
     lab.serve(content)
@@ -325,6 +329,7 @@ def test_a_slow_commit_reports_progress(lab: Laboratory, monkeypatch: pytest.Mon
     seen(events, lambda event: event.received == 1000 and not event.attempt, released)
 
 
+@pytest.mark.slow
 def test_a_run_tells_of_the_bytes_before_a_stall_while_it_lasts(tmp_path: Path) -> None:
     """The bytes come in two pieces at once, then nothing until they have been told of."""
     content, gate, asked = body(3 * PIECE), Gate(), iter(range(3))

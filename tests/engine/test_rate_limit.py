@@ -79,6 +79,7 @@ def test_runs_at_the_same_time_are_together_no_faster_than_one() -> None:
     assert passing.clock.now - began >= 10.0 - BURST_SECONDS - 0.001
 
 
+@pytest.mark.slow
 def test_all_threads_share_one_allowance() -> None:
     limit = RateLimit(1_000_000, Cancellation())
     threads = [threading.Thread(target=take, args=(limit, 20, 10_000)) for _ in range(4)]

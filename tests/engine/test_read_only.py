@@ -13,7 +13,7 @@ from modelfetch.engine.events import Event, FileCommitted, ModelReady
 from modelfetch.store import Store
 from tests.engine.fakes import Laboratory, SpyDisk, body, code, crash, model, of, statuses
 
-CONTENTS = {f"dir/{number}.bin": body(1000 + number, number) for number in range(40)} | {"a": body(300_000)}
+CONTENTS = {f"dir/{number}.bin": body(1000 + number, number) for number in range(10)} | {"a": body(300_000)}
 MODEL = model("m", CONTENTS)
 
 NAMES = {"rename to", "link to", "clone into", "remove"}
@@ -42,6 +42,7 @@ def ensured(lab: Laboratory, store: Store, *, offline: bool = False) -> list[Eve
     return lab.ensure(MODEL, runtime=lab.runtime(store=store), offline=offline)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("without", "offline"),
     [

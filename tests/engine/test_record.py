@@ -31,6 +31,7 @@ from tests.scripted import MODEL, Timed, committed, progress, stamped, started
 GOLDEN = Path(__file__).parents[1] / "data" / "events.jsonl"
 BIG = "onnx/encoder_model.onnx"
 SIZE = 82_468_078
+SHARED = ((0, 41_000_000, "peer 192.0.2.7:8765"), (41_000_000, SIZE, "huggingface hf.example"))
 DIGEST = "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe"
 
 
@@ -65,7 +66,20 @@ def example() -> list[Timed]:
         (5.1, started(BIG, SIZE, 8_000_000)),
         (5.2, progress(BIG, 8_000_000, SIZE, "mirror", "models.example")),
         *(
-            (5.2 + n / 10, progress(BIG, 8_000_000 + n * 1_234_567, SIZE, "mirror", "models.example"))
+            (
+                5.2 + n / 10,
+                progress(
+                    BIG,
+                    8_000_000 + n * 1_234_567,
+                    SIZE,
+                    "mirror",
+                    "models.example",
+                    parts=(
+                        (0, 8_000_000, "peer 192.0.2.7:8765"),
+                        (8_000_000, 8_000_000 + n * 1_234_567, "mirror models.example"),
+                    ),
+                ),
+            )
             for n in (1, 2, 3, 4)
         ),
         (5.7, RetryScheduled(MODEL, BIG, "mirror", "models.example", 2, "cut", "ended early", 0.73125)),
@@ -79,7 +93,7 @@ def example() -> list[Timed]:
         ),
         *((at, progress(BIG, 0, SIZE, "huggingface", "hf.example")) for at in (6.7, 8.9)),
         (9.0, FileVerified(MODEL, BIG, SIZE, DIGEST)),
-        (9.1, committed(BIG, SIZE)),
+        (9.1, committed(BIG, SIZE, parts=SHARED)),
         (
             9.1,
             ModelReady(
@@ -143,6 +157,7 @@ OPTIONAL = {
     ("model_ready", "reused"),
     ("file_committed", "reused"),
     ("source_failed", "ranges"),
+    *((kind, "parts") for kind in ("progress", "file_committed")),
     *((kind, "cid") for kind in ("file_verified", "file_committed")),
 }
 

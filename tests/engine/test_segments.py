@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.engine.segments import Segment, Segments, SpeedProbe, SplitPolicy, cut
+from modelfetch.engine.segments import Segment, Segments, SplitPolicy, cut
+from modelfetch.engine.speed_probe import SpeedProbe
 from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
@@ -117,6 +119,7 @@ def test_a_range_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
     assert segments.claim() is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4 * MIB)), max_size=60))
 def test_bytes_sent_twice_stay_below_their_share(steps: list[tuple[int, int]]) -> None:
     """Each cut may waste what was requested and is not read, up to what can be in flight."""
@@ -240,6 +243,7 @@ def test_an_answer_that_goes_on_claims_the_free_range_behind_it() -> None:
     assert taken(segments.claim_next(following, is_whole=True)).position == other.position
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * MIB)), max_size=60))
 def test_every_byte_is_granted_exactly_once(steps: list[tuple[int, int]]) -> None:
     size = 12 * MIB
@@ -334,3 +338,69 @@ def test_a_file_is_cut_by_its_size() -> None:
     assert POLICY.parts(100 * MIB) == 8
     assert POLICY.parts(2 * MIB + 1) == 2
     assert POLICY.parts(2 * MIB - 1) == 1
+
+
+# With a swarm
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def bounds(segment: Segment | None) -> tuple[int, int]:
+    found = taken(segment)
+    return found.position, found.end
+
+
+def test_a_chosen_part_is_claimed_and_nothing_is_cut_from_others(clock: FakeClock) -> None:
+    chosen = [(100, 200), None, (40, 60)]
+    segments = Segments([(0, 300)], SplitPolicy(), clock, choose=lambda _: chosen.pop(0))
+    assert bounds(segments.claim(is_alone=True)) == (100, 200)
+    assert segments.claim() is None
+    assert bounds(segments.claim()) == (40, 60)
+
+
+def test_free_ranges_that_touch_are_offered_as_one(clock: FakeClock) -> None:
+    seen: list[list[tuple[int, int]]] = []
+
+    def choose(free: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+        seen.append(list(free))
+        return (0, 50) if len(seen) == 1 else None
+
+    segments = Segments([(0, 300)], SplitPolicy(), clock, choose=choose)
+    first = segments.claim()
+    assert first is not None
+    segments.release(first)
+    segments.claim()
+    assert seen == [[(0, 300)], [(0, 300)]]
+
+
+def test_a_piece_gets_what_is_free_and_not_what_a_connection_fetches(clock: FakeClock) -> None:
+    segments = Segments([(0, 1000)], SplitPolicy(), clock, choose=lambda _: (400, 600))
+    fetching = segments.claim()
+    assert fetching is not None
+    assert [bounds(found) for found in segments.claim_within(300, 700)] == [(300, 400), (600, 700)]
+    assert segments.claim_within(300, 700) == []
+
+
+def test_a_piece_gets_what_a_stalled_connection_fetches(clock: FakeClock) -> None:
+    segments = Segments([(0, 1000)], SplitPolicy(stall_seconds=3), clock, choose=lambda _: (400, 600))
+    fetching = segments.claim()
+    assert fetching is not None
+    assert segments.advance(fetching, 50) == 50
+    clock.now += 4
+    assert [bounds(found) for found in segments.claim_within(300, 700)] == [
+        (300, 400),
+        (450, 600),
+        (600, 700),
+    ]
+    assert segments.advance(fetching, 10) == 0
+    segments.release(fetching)
+
+
+def test_without_the_swarm_the_rest_is_claimed_as_usual(clock: FakeClock) -> None:
+    segments = Segments([(0, 1000)], SplitPolicy(), clock, choose=lambda _: None)
+    assert segments.claim() is None
+    segments.choose_freely()
+    assert bounds(segments.claim()) == (0, 1000)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.setup import RunOptions, assemble, source_order
+from modelfetch.engine.setup import Attached, RunOptions, assemble, source_order
 from modelfetch.errors import DeadlineError, UsageError
 from modelfetch.history import FILE, AttemptRow, History
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
@@ -24,7 +25,7 @@ from modelfetch.store.layout import Layout
 from tests.engine.fakes import Laboratory, body, model, sha256
 from tests.history.material import NOW, attempt, failure
 
-KINDS = [kind.value for kind in SourceKind if kind.is_active]
+KINDS = [kind.value for kind in SourceKind]
 CONFIGURED = [kind.value for kind in SourceKind]
 CONTENT = body(1000)
 
@@ -41,7 +42,7 @@ def order(
 
 def test_the_configured_order_holds_for_the_kinds_there_are() -> None:
     assert order() == KINDS
-    assert order(configured=["url", "huggingface", "peer"]) == ["url", "huggingface"]
+    assert order(configured=["url", "huggingface", "later"]) == ["url", "huggingface"]
 
 
 def test_a_preferred_kind_goes_first_and_the_rest_keep_their_order() -> None:
@@ -77,11 +78,23 @@ def test_a_word_that_is_no_kind_is_refused_with_a_guess(prefer: str | None, only
 # A whole runtime
 
 
+_OPEN: list[Runtime] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the runs of a test: a program may listen where a local node would, and so have a connection."""
+    yield
+    while _OPEN:
+        _OPEN.pop().close()
+
+
 def assembled(tmp_path: Path, options: RunOptions | None = None, **flags: object) -> Runtime:
     environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     named = {name.replace("__", "."): value for name, value in flags.items()}
     loaded = load(flags={"cache_dir": str(tmp_path / "cache"), **named}, environ=environ, cwd=tmp_path)
-    return assemble(loaded, options or RunOptions(), Cancellation())
+    _OPEN.append(assemble(loaded, options or RunOptions(), Cancellation()))
+    return _OPEN[-1]
 
 
 def test_the_limit_of_the_rate_is_one_for_the_whole_process(tmp_path: Path) -> None:
@@ -123,6 +136,25 @@ def test_settings_reach_the_run(tmp_path: Path) -> None:
     assert runtime.retry == RetryPolicy(2, 0.25, 4.0, 20.0)
     assert runtime.deadline is None
     runtime.close()
+
+
+def test_no_swarm_is_used_offline(tmp_path: Path) -> None:
+    loaded = load(flags={"cache_dir": str(tmp_path)}, environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    attached = Attached(swarm=_Swarm())
+    assert assemble(loaded, RunOptions(), Cancellation(), attached=attached).swarm is attached.swarm
+    assert assemble(loaded, RunOptions(offline=True), Cancellation(), attached=attached).swarm is None
+
+
+class _Swarm:
+    def covered(self, jobs: Sequence[Any]) -> frozenset[tuple[str, int]]:
+        raise AssertionError(jobs)
+
+    def begin(self, jobs: Sequence[Any]) -> frozenset[tuple[str, int]]:
+        raise AssertionError(jobs)
+
+    def file(self, runtime: Any, job: Any) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def test_sources_offer_in_their_order(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def serving(threads: int) -> Iterator[SmallServer]:
         thread.join()
 
 
-@pytest.mark.parametrize("threads", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, FIRST))])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 3, FIRST])
 def test_a_server_of_few_threads_is_not_starved(lab: Laboratory, threads: int) -> None:
     """A thread is held until the client hangs up: without that, no other connection is ever answered."""
     cancel = Cancellation()
@@ -130,6 +131,7 @@ def test_the_only_lane_goes_on_whatever_happens() -> None:
     assert not lanes.note_silence()
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_lets_nobody_wait() -> None:
     cancel = Cancellation()
     cancel.cancel()

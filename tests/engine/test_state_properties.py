@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,7 @@ def counted(totals: Totals) -> tuple[int, int, float, int, int]:
     return totals.received, totals.size, totals.percent, totals.files, totals.files_done
 
 
+@pytest.mark.slow
 @given(runs(), st.data())
 def test_dropping_any_progress_changes_no_final_total(run: list[Timed], data: st.DataObject) -> None:
     kept = [
@@ -105,6 +107,7 @@ def test_dropping_any_progress_changes_no_final_total(run: list[Timed], data: st
     assert last(run).results("cancelled") == last(kept).results("cancelled")
 
 
+@pytest.mark.slow
 @given(runs())
 def test_totals_are_the_sums_of_the_files_at_every_moment(run: list[Timed]) -> None:
     for state in states(run):
@@ -117,6 +120,7 @@ def test_totals_are_the_sums_of_the_files_at_every_moment(run: list[Timed]) -> N
         assert set(state.active) == {key for key, file in state.files.items() if file.is_active}
 
 
+@pytest.mark.slow
 @given(runs())
 def test_figures_stay_in_their_range_at_every_moment(run: list[Timed]) -> None:
     for state in states(run):
@@ -128,6 +132,7 @@ def test_figures_stay_in_their_range_at_every_moment(run: list[Timed]) -> None:
             assert figures.eta is None or figures.eta >= 0
 
 
+@pytest.mark.slow
 @given(runs())
 def test_100_percent_means_that_every_file_is_done(run: list[Timed]) -> None:
     for state in states(run):

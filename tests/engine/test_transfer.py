@@ -196,6 +196,7 @@ def test_a_source_without_ranges_sends_what_is_there_already_again(lab: Laborato
     assert code(events) == 0
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("piece", [1, 7, 1000, 65_536, 1_000_000])
 def test_the_size_of_the_pieces_does_not_matter(lab: Laboratory, piece: int) -> None:
     content = body(5_003)
@@ -207,6 +208,41 @@ def test_every_byte_that_came_in_is_counted_good_or_not(lab: Laboratory) -> None
     lab.serve(CONTENT, cut(until=100_000), Answer(whole=True))
     (committed,) = [event for event in lab.ensure(MODEL) if event.kind == "file_committed"]
     assert getattr(committed, "fetched", None) == 400_000
+
+
+def test_the_parts_of_a_file_name_every_source_that_sent_some(lab: Laboratory) -> None:
+    """Nothing is listed while one source sent all, and everything once a second one goes on."""
+    lab.serve(CONTENT, cut(until=100_003), NOT_FOUND)
+    lab.serve(CONTENT, kind="url", host="c.example")
+    # To list the parts is worth a share of the time, and here it takes none.
+    events = lab.ensure(MODEL, runtime=lab.runtime(clock=lambda: 1000.0))
+    both = ((0, 100_003, "mirror a.example"), (100_003, 300_000, "url c.example"))
+    (committed,) = of(events, FileCommitted)
+    assert committed.parts == both
+    reported = [(event.host, event.parts) for event in of(events, Progress) if event.attempt]
+    assert ("a.example", ()) in reported
+    assert reported[-1] == ("c.example", both)
+    assert ("c.example", ((0, 100_003, "mirror a.example"),)) in reported
+
+
+def test_one_source_needs_no_list_of_parts(lab: Laboratory) -> None:
+    lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert {event.parts for event in of(events, Progress)} == {()}
+    assert [event.parts for event in of(events, FileCommitted)] == [()]
+
+
+def test_bytes_of_a_liar_are_no_parts_of_what_replaces_them(lab: Laboratory) -> None:
+    lab.serve(WRONG)
+    lab.serve(CONTENT, kind="url", host="c.example")
+    (committed,) = of(lab.ensure(MODEL), FileCommitted)
+    assert (committed.host, committed.parts) == ("c.example", ())
+
+
+def test_a_file_that_an_earlier_run_completed_names_its_source(lab: Laboratory) -> None:
+    lab.begin(CONTENT, "peer lab-2:8765", len(CONTENT))
+    (committed,) = of(lab.ensure(MODEL), FileCommitted)
+    assert (committed.source, committed.parts) == ("cache", ((0, 300_000, "peer lab-2:8765"),))
 
 
 def test_a_file_of_no_bytes_needs_no_request(lab: Laboratory) -> None:
@@ -300,6 +336,7 @@ def test_an_early_end_is_made_up_for_by_the_next_source(lab: Laboratory) -> None
     assert other.asked == [100_003]
 
 
+@pytest.mark.slow
 def test_only_eight_new_mebibytes_make_tries_count_anew(lab: Laboratory) -> None:
     content = body(RESET_BYTES + 5 * MIB)
     answers = [cut(most=MIB)] * 4 + [cut(most=4 * MIB)]  # four failures, then 8 MiB are full
@@ -308,6 +345,7 @@ def test_only_eight_new_mebibytes_make_tries_count_anew(lab: Laboratory) -> None
     assert len(offer.asked) == 9
 
 
+@pytest.mark.slow
 def test_a_little_less_than_eight_mebibytes_are_no_progress(lab: Laboratory) -> None:
     content = body(RESET_BYTES + 5 * MIB)
     answers = [cut(most=MIB)] * 4 + [cut(most=4 * MIB - 1)]
@@ -316,6 +354,7 @@ def test_a_little_less_than_eight_mebibytes_are_no_progress(lab: Laboratory) -> 
     assert len(offer.asked) == 5
 
 
+@pytest.mark.slow
 def test_bytes_of_others_are_no_progress_of_a_source(lab: Laboratory) -> None:
     content = body(RESET_BYTES + MIB)
     lab.begin(content, "mirror earlier.example", RESET_BYTES)
@@ -324,6 +363,7 @@ def test_bytes_of_others_are_no_progress_of_a_source(lab: Laboratory) -> None:
     assert len(offer.asked) == 5
 
 
+@pytest.mark.slow
 def test_large_answers_in_parts_are_not_held_against_a_source(lab: Laboratory) -> None:
     """A server may send less than the range it was asked for (RFC 9110, 14.2)."""
     content = body(RESET_BYTES + MIB)
@@ -587,6 +627,7 @@ def test_the_second_attempt_is_made_by_the_source_in_the_event(lab: Laboratory) 
     assert (rested.asked, asked.asked) == ([], [100_000, 0])
 
 
+@pytest.mark.slow
 def test_a_second_attempt_has_the_time_limits_of_the_first(lab: Laboratory) -> None:
     content = body(RESET_BYTES + 5 * MIB)
     wrong = Answer(sends=flipped(content, 5), until=100_000, error=cut().error)
@@ -708,6 +749,7 @@ def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_the_source_that_co
     assert left(events) == []
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("split_policy", [SplitPolicy(), EAGER], ids=["one connection", "several"])
 @pytest.mark.parametrize("begun", [3 * MIB, 4 * MIB], ids=["begun", "complete"])
 def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
@@ -849,6 +891,7 @@ def test_progress_is_absolute_and_never_runs_backwards(lab: Laboratory) -> None:
     assert {(event.host, event.attempt) for event in reported} == tries
 
 
+@pytest.mark.slow
 def test_progress_comes_at_most_ten_times_a_second(lab: Laboratory) -> None:
     lab.serve(CONTENT, Answer(piece=1000, before_piece=lambda: time.sleep(0.001)))
     began = time.monotonic()

@@ -123,6 +123,7 @@ def test_rot_that_changed_neither_size_nor_time_is_found(installed: Laboratory) 
     assert code(events) == 5
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("at", [0, 1, MIB - 1, MIB, 2 * MIB + 16])
 def test_a_single_bit_is_found_wherever_it_is(lab: Laboratory, at: int) -> None:
     content = body(2 * MIB + 17)
@@ -394,6 +395,7 @@ def test_a_cancelled_look_ends_as_cancelled(installed: Laboratory) -> None:
     assert {(result.status, result.reason) for result in finished.files} == {("cancelled", "cancelled")}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("count", range(1, 7))
 def test_the_look_can_be_closed_at_any_event(lab: Laboratory, count: int) -> None:
     contents = [bytes(20 * MIB), SMALL]

@@ -141,6 +141,7 @@ def test_closing_cancels_what_runs_and_what_waits() -> None:
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_closing_leaves_a_worker_behind_that_cannot_be_woken() -> None:
     free = threading.Event()
 
@@ -160,6 +161,7 @@ def test_closing_leaves_a_worker_behind_that_cannot_be_woken() -> None:
         worker.join(IN_TIME)
 
 
+@pytest.mark.slow
 def test_a_run_cancelled_by_somebody_else_does_not_wait_for_the_deaf() -> None:
     free, cancel = threading.Event(), Cancellation()
 
