@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from modelfetch.engine.events import ErrorInfo, Status
+from modelfetch.engine.events import ErrorInfo, Part, Status
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.server.job_state import Operation
 
@@ -64,6 +64,16 @@ class JobFile:
     note: str
     left: LeftSource | None
     wait: float | None
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Supplier:
+    """A source, and how many of the bytes that are there it supplied."""
+
+    source: str
+    host: str
+    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class Job:
     title: str
     repair: bool
     force: bool
+    only: list[str]
     status: Status
     phase: str
     created_at: datetime
@@ -101,6 +112,7 @@ class Job:
     files_total: int
     files_done: int
     files: tuple[JobFile, ...]
+    sources: tuple[Supplier, ...]
     waiting: Waiting | None
     fetched: int
     error: ErrorInfo | None

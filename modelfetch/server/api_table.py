@@ -17,6 +17,7 @@ from modelfetch.model.json_schema import Schema, object_of, schema_of
 from modelfetch.server import api_bodies as bodies
 from modelfetch.server import api_documents as documents
 from modelfetch.server import api_job_documents as jobs
+from modelfetch.server import api_sharing_documents as sharing
 from modelfetch.server.status import DEFAULT_RUNS, LIMIT_DIGITS, MAX_RUNS, METRICS_PATHS
 
 JSON: Final = "application/json"
@@ -30,7 +31,7 @@ class Answer:
 
     status: int
     kind: Any
-    """Its type, from which the schema is made; or the schema itself."""
+    """Its type, from which the schema is made; or the schema itself. None for an answer without a body."""
     words: str = "The answer."
     media: str = JSON
 
@@ -74,6 +75,10 @@ class Endpoint:
     body: Body | None = None
     parameters: tuple[Parameter, ...] = ()
     is_deprecated: bool = False
+    is_shared: bool = False
+    """Whether it belongs to the shared endpoints, which need no token."""
+    is_foreign: bool = False
+    """Whether another API defines it; its errors have the form of that one."""
 
 
 # Errors
@@ -84,6 +89,8 @@ ERRORS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("foreign_origin", "add_not_allowed"), HTTPStatus.FORBIDDEN),
     **dict.fromkeys(("unknown_job", "unknown_model", "unknown_entry", "not_found"), HTTPStatus.NOT_FOUND),
     "bad_method": HTTPStatus.METHOD_NOT_ALLOWED,
+    "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
+    "bad_range": HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     "too_slow": HTTPStatus.REQUEST_TIMEOUT,
     **dict.fromkeys(
         (
@@ -95,12 +102,21 @@ ERRORS: Final[Mapping[str, int]] = {
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "not_json": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "wrong_host": HTTPStatus.MISDIRECTED_REQUEST,
-    **dict.fromkeys(("queue_full", "too_many_followers", "too_many_guesses"), HTTPStatus.TOO_MANY_REQUESTS),
+    **dict.fromkeys(
+        ("queue_full", "too_many_followers", "too_many_guesses", "pin_limit"), HTTPStatus.TOO_MANY_REQUESTS
+    ),
     "headers_too_large": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     **dict.fromkeys(("bug", "config", "disk"), HTTPStatus.INTERNAL_SERVER_ERROR),
-    **dict.fromkeys(("unavailable", "unauthorised", "integrity"), HTTPStatus.BAD_GATEWAY),
-    "stopping": HTTPStatus.SERVICE_UNAVAILABLE,
-    "too_long": HTTPStatus.GATEWAY_TIMEOUT,
+    **dict.fromkeys(
+        ("unavailable", "unauthorised", "integrity", "origin_failed", "origin_refused"),
+        HTTPStatus.BAD_GATEWAY,
+    ),
+    **dict.fromkeys(
+        ("stopping", "too_many_transfers", "fetch_queue_full", "fetch_cancelled"),
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    **dict.fromkeys(("too_long", "origin_too_slow", "origin_offline"), HTTPStatus.GATEWAY_TIMEOUT),
+    "disk_full": HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """HTTP status by error code."""
 
@@ -109,6 +125,9 @@ COMMON: Final = (
     *("too_many_guesses", "headers_too_large", "bug", "config", "disk"),
 )
 """Codes that a request of any kind may be answered with. ``bad_method`` belongs to none of the operations."""
+
+SHARED_COMMON: Final = ("bad_request", "foreign_origin", "wrong_host", "headers_too_large", "bug")
+"""The same for requests to shared endpoints."""
 
 
 # The table
@@ -297,6 +316,10 @@ _INFORMATION: Final = (
     Endpoint(
         *("GET", "/v1/sources", "listSources", "server", "List the sources with their health"),
         (Answer(200, _list("sources", documents.Source)),),
+    ),
+    Endpoint(
+        *("GET", "/v1/sharing", "getSharing", "server", "Describe what is shared with other machines"),
+        (Answer(200, sharing.SharingState),),
     ),
     Endpoint(
         *("GET", "/openapi.json", "getOpenApi", "server", "Describe this API"),

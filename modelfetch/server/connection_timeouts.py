@@ -7,17 +7,26 @@ uvicorn limits only the idle time between two requests. This protocol class adds
 - a client must read from a paused response within ``READ_SECONDS`` (a stalled reader would otherwise hold
   its stream and its buffers).
 
-It also registers the connection with the login limits until a request on it has sent the right token.
+It also hands the socket to a transfer that sends a file without uvicorn
+(:mod:`modelfetch.server.socket_transfer`), and registers the connection with the login limits until a request
+on it has sent the right token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from modelfetch.server.client_limit import network_of
+from modelfetch.server.socket_transfer import IS_SUPPORTED, SocketTransfer
 
 if TYPE_CHECKING:
     from modelfetch.server.login_limits import LoginLimits
@@ -41,6 +50,8 @@ class Connection(H11Protocol):
         head_seconds: Seconds within which the head of a request must be complete.
         read_seconds: Seconds within which a client must read on from a paused response.
         is_authenticated: Whether a request with the right token came over this connection.
+        is_lost: Whether the connection has ended.
+        network: What counts as its client, see :func:`modelfetch.server.client_limit.network_of`.
     """
 
     head_seconds: ClassVar[float] = HEAD_SECONDS
@@ -48,7 +59,10 @@ class Connection(H11Protocol):
     _head_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
     _login_limits: LoginLimits | None = None
+    _transfer: SocketTransfer | None = None
     is_authenticated = False
+    is_lost = False
+    network = ""
 
     def __init__(
         self,
@@ -64,12 +78,16 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection as unauthenticated, and start the timer for its first request."""
         super().connection_made(transport)
+        self.network = network_of(self.client[0]) if self.client else ""
         if self._login_limits is not None:
             self._login_limits.add(self)
         self._head_timer = self._abort_after(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop both timers."""
+        """Stop both timers, and a transfer that is under way."""
+        self.is_lost = True
+        if self._transfer is not None:
+            self._transfer.cancel()
         self._stop_head_timer()
         self._stop_read_timer()
         if self._login_limits is not None:
@@ -106,6 +124,81 @@ class Connection(H11Protocol):
         self._stop_read_timer()
         super().resume_writing()
 
+    def send_interim(self, status: int, reason: str) -> None:
+        """Send an interim response (1xx) before the head of the final one; nothing once that was sent.
+
+        h11 is not involved: it forgets an interim response as soon as it was written.
+        """
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_started and not self.transport.is_closing():
+            self.transport.write(f"HTTP/1.1 {status} {reason}\r\n\r\n".encode())
+
+    @property
+    def can_send_files(self) -> bool:
+        """Whether the system can send a file over this connection: without TLS, and with ``sendfile``."""
+        return IS_SUPPORTED and self.scheme == "http"
+
+    async def begin_transfer(self, make: Callable[[int, float], SocketTransfer]) -> SocketTransfer | None:
+        """Wait until the head of a response has left, then make the transfer of its body.
+
+        Args:
+            make: Makes it from the descriptor of the socket and the seconds within which a client must read.
+
+        Returns:
+            None if the connection has ended.
+        """
+        # With these limits the transport reports a full buffer as soon as it holds anything, and a free one
+        # once it is empty. The bytes of the file must not overtake those of the head.
+        self.transport.set_write_buffer_limits(0)
+        try:
+            await self.flow.drain()
+        finally:
+            if not self.is_lost:
+                self.transport.set_write_buffer_limits()
+        if self.is_lost or self.transport.is_closing():
+            return None
+        return make(self.transport.get_extra_info("socket").fileno(), self.read_seconds)
+
+    async def run_transfer(self, transfer: SocketTransfer, pool: Executor, length: int) -> bool:
+        """Run a transfer in a thread; ends the connection if it fails, and the transfer if that is lost.
+
+        Args:
+            transfer: Sends the body of the current response.
+            pool: Has a free thread.
+            length: Bytes of the body.
+
+        Returns:
+            Whether all bytes were sent, so that the response can be completed.
+        """
+        self._transfer = transfer
+        is_complete = False
+        try:
+            # h11 counts the bytes of the body; the kernel sends them (h11 manual, "sendfile").
+            self.conn.send_with_data_passthrough(h11.Data(data=_Length(length)))  # type: ignore[arg-type]
+            is_complete = await _run(transfer, pool)
+        finally:
+            self._transfer = None
+            if not is_complete:
+                self.transport.abort()
+        return is_complete and not self.is_lost
+
+    @contextlib.contextmanager
+    def spared(self) -> Iterator[None]:
+        """Spare the connection when too many without a token are open.
+
+        For what is limited by itself: a transfer that has a slot, or a request that waits for a file.
+        """
+        limits = self._login_limits
+        if limits is not None:
+            limits.spare(self)
+        try:
+            yield
+        finally:
+            # Not one that is closing: to count it again might close another one for it.
+            is_open = not self.is_lost and not self.transport.is_closing()
+            if limits is not None and not self.is_authenticated and is_open:
+                limits.add(self)
+
     @property
     def _is_responding(self) -> bool:
         # uvicorn annotates `cycle` as always set, but it is None before the first request.
@@ -125,3 +218,29 @@ class Connection(H11Protocol):
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
+
+
+class _Length:
+    """Stands for bytes that are sent by the system; h11 only asks for their number."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+
+async def _run(transfer: SocketTransfer, pool: Executor) -> bool:
+    """Run a transfer in a thread; whatever happens, it ends and closes its descriptors."""
+    try:
+        running = pool.submit(transfer.run)
+    except RuntimeError:  # the server is stopping, or the system allows no more threads
+        transfer.close()
+        return False
+    try:
+        return await asyncio.wrap_future(running)
+    finally:
+        if not running.done():  # the task was cancelled
+            transfer.cancel()
+            if running.cancel():  # it was still waiting for a thread
+                transfer.close()

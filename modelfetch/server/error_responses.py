@@ -15,6 +15,7 @@ import json
 import logging
 import re
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -37,14 +38,23 @@ class Refusal(Exception):  # noqa: N818 - becomes an error response; the server 
         code: Stable machine-readable name, as in ``docs/reference/http-api.md``.
         message: What is wrong; one line.
         hint: What to do instead; may be empty.
+        headers: Headers of the response that belong to its status, such as ``Retry-After``.
     """
 
-    def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.hint = hint
+        self.headers = dict(headers or {})
 
 
 def refusal_for(error: ModelfetchError) -> Refusal:
@@ -81,7 +91,9 @@ def json_response(document: object, status: int = HTTPStatus.OK) -> Response:
 def error_response(refusal: Refusal) -> Response:
     """Make the error response of a refusal."""
     error = {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}
-    return json_response({"error": error}, refusal.status)
+    response = json_response({"error": error}, refusal.status)
+    response.headers.update(refusal.headers)
+    return response
 
 
 def log_exception(error: BaseException, what: str) -> None:

@@ -7,15 +7,22 @@ order:
 1. size of the head;
 2. ``Host``: stops DNS rebinding, where a foreign page makes its own name resolve to this server;
 3. ``Origin`` and ``Sec-Fetch-Site``: stop cross-site requests from a page in the same browser;
-4. the token, for everything but the panel's own files;
+4. the token, for everything but the panel's own files and the shared endpoints;
 5. type and declared length of the body.
+
+With ``serve --share``, the paths of the shared endpoints (:class:`SharedPaths`) need no token. They may only
+be read: other methods and bodies are refused, but a query that some of them take in the body of a POST. A
+token that is sent to them is ignored, neither compared nor counted as a guess: clients such as those of
+Hugging Face send a token of their own with every request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -24,11 +31,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.server import error_responses
-from modelfetch.server.connection_timeouts import CONNECTION, Connection
 from modelfetch.server.error_responses import Refusal, error_response
 from modelfetch.server.login_limits import Guesses, TooManyGuesses
+from modelfetch.server.request_scope import client_address, connection_of
 
 if TYPE_CHECKING:
+    from modelfetch.server.connection_timeouts import Connection
     from modelfetch.server.listen_address import Address
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -88,9 +96,54 @@ class Request:
         return values[0] if len(values) == 1 else None
 
 
-def judge(request: Request, address: Address, token: str) -> Refusal | None:
+@dataclass(frozen=True, slots=True)
+class SharedPaths:
+    """Which paths belong to the shared endpoints."""
+
+    shared: Sequence[re.Pattern[str]] = ()
+    """Patterns of the shared routes; none unless the server shares its cache."""
+    own: Sequence[re.Pattern[str]] = ()
+    """Patterns of all other routes. They come first, so that no shared pattern, however general, opens a path
+    of the server's own API."""
+    queries: Sequence[re.Pattern[str]] = ()
+    """Patterns of the shared routes that take a query in the body of a POST request."""
+
+    def includes(self, path: str) -> bool:
+        """Whether a path, as it is routed, is that of a shared endpoint."""
+        return any(pattern.match(path) for pattern in self.shared) and not any(
+            pattern.match(path) for pattern in self.own
+        )
+
+    def takes_query(self, path: str) -> bool:
+        """Whether a shared path may be requested with POST."""
+        return any(pattern.match(path) for pattern in self.queries)
+
+
+_NOTHING_SHARED: Final = SharedPaths()
+
+
+def judge(
+    request: Request, address: Address, token: str, shared: SharedPaths = _NOTHING_SHARED
+) -> Refusal | None:
     """Apply all rules to a request; None accepts it."""
-    return judge_caller(request, address) or judge_token(request, token) or judge_body(request)
+    refusal = judge_caller(request, address)
+    if refusal is None and shared.includes(request.path):
+        return judge_shared(request, takes_query=shared.takes_query(request.path))
+    return refusal or judge_token(request, token) or judge_body(request)
+
+
+def judge_shared(request: Request, *, takes_query: bool = False) -> Refusal | None:
+    """Check that a request for a shared path only reads; some paths take a short query as a body."""
+    if takes_query and request.method == "POST":
+        return _too_large() if any(map(_is_too_long, request.all("content-length"))) else None
+    if request.method not in _SAFE_METHODS:
+        allowed = {"Allow": ", ".join(sorted(_SAFE_METHODS))}
+        return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "bad_method", "method not allowed", headers=allowed)
+    if _has_body(request):
+        # Where the body ends may be ambiguous (RFC 9112, 6.3), so nothing that follows it is a request.
+        close = {"Connection": "close"}
+        return Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "this request takes no body", headers=close)
+    return None
 
 
 def judge_caller(request: Request, address: Address) -> Refusal | None:
@@ -119,8 +172,8 @@ def _judge_host(request: Request, address: Address) -> Refusal | None:
         HTTPStatus.MISDIRECTED_REQUEST,
         "wrong_host",
         f"this server is not {named}",
-        f"Use {address.shown} or another address of it, with the port; "
-        "behind a reverse proxy, give `modelfetch serve` the --public-url.",
+        f"Use {address.shown} or another address of it, with the port; or start `modelfetch serve` with "
+        "--allow-host and the name, behind a reverse proxy with --public-url.",
     )
 
 
@@ -181,12 +234,15 @@ def _has_valid_type(request: Request) -> bool:
 
     A page of another origin cannot send this type without a CORS preflight, which this server never grants.
     """
-    lengths = request.all("content-length")
     is_json = [
         kind.partition(";")[0].strip().lower() == "application/json" for kind in request.all("content-type")
     ]
-    has_body = any(length != "0" for length in lengths) or bool(request.all("transfer-encoding"))
-    return all(is_json) and (bool(is_json) or not has_body)
+    return all(is_json) and (bool(is_json) or not _has_body(request))
+
+
+def _has_body(request: Request) -> bool:
+    lengths = request.all("content-length")
+    return any(length != "0" for length in lengths) or bool(request.all("transfer-encoding"))
 
 
 def _is_too_long(length: str) -> bool:
@@ -217,14 +273,24 @@ class Guard:
     Args:
         app: Receives the accepted requests.
         address: Where the server listens.
-        token: Required for everything but the panel's own files.
+        token: Required for everything but the panel's own files and the shared endpoints.
         body_seconds: Seconds within which a body must be complete.
+        shared: The paths of the shared endpoints.
+        count: Counts a request for one of them by the address of its client, or raises :class:`Refusal`.
     """
 
     def __init__(
-        self, app: ASGIApp, address: Address, token: str, body_seconds: float = BODY_SECONDS
+        self,
+        app: ASGIApp,
+        address: Address,
+        token: str,
+        body_seconds: float = BODY_SECONDS,
+        shared: SharedPaths = _NOTHING_SHARED,
+        count: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self._app = app
+        self._shared = shared
+        self._count = count
         self._address = address
         self._token = token
         self._body_seconds = body_seconds
@@ -232,17 +298,25 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Scopes are always HTTP: web sockets and lifespan are off (see ``serve``)."""
-        refusal = await self._judge(_head(scope), scope.get("state", {}).get(CONNECTION))
-        app = self._app if refusal is None else error_response(refusal)
-        try:
-            await app(scope, _Body(receive, self._body_seconds).receive, _with_headers(send))
-        except Exception as error:  # the application sent an error response, if none had begun before
-            what = f"a request failed by a bug: {scope['method']} {quote(scope['path'])}"
-            error_responses.log_exception(error, what)
+        refusal = await self._judge(_head(scope), connection_of(scope))
+        with ExitStack() as counted:
+            if refusal is None and self._shared.includes(scope["path"]):
+                try:
+                    counted.enter_context(self._count(client_address(scope)))
+                except Refusal as too_many:
+                    refusal = too_many
+            app = self._app if refusal is None else error_response(refusal)
+            try:
+                await app(scope, _Body(receive, self._body_seconds).receive, _with_headers(send))
+            except Exception as error:  # the application sent an error response, if none had begun before
+                what = f"a request failed by a bug: {scope['method']} {quote(scope['path'])}"
+                error_responses.log_exception(error, what)
 
     async def _judge(self, request: Request, connection: Connection | None) -> Refusal | None:
         """Apply all rules; the response to a wrong token is delayed."""
         refusal = judge_caller(request, self._address)
+        if refusal is None and self._shared.includes(request.path):
+            return judge_shared(request, takes_query=self._shared.takes_query(request.path))
         if refusal is None and not is_public(request):
             refusal = await self._authenticate(request, connection)
         return refusal or judge_body(request)

@@ -19,11 +19,14 @@ from modelfetch.history.metrics import health, metrics_records, prometheus, summ
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.server import status
 from modelfetch.server.error_responses import Refusal, json_response
+from modelfetch.server.sharing_status import Attempts, nearby_peers
+from modelfetch.sources.peer import Peer
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.server.job_queue import Jobs
     from modelfetch.server.runner import ServerWorkspace
+    from modelfetch.server.sharing_status import SharingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,10 @@ class InfoRoutes:
     jobs: Jobs
     workspace: ServerWorkspace
     history: History
+    sharing: SharingStatus
     disk: status.DiskUse = field(default_factory=status.DiskUse)
     can_add: bool = False
+    is_sharing: bool = False
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -45,6 +50,7 @@ class InfoRoutes:
             Route("/v1/elsewhere", self.elsewhere, methods=["GET"]),
             Route("/v1/history", self.runs, methods=["GET"]),
             Route("/v1/sources", self.sources, methods=["GET"]),
+            Route("/v1/sharing", self.shared, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/metrics", self.prometheus, methods=["GET"]),
             *(route for path in status.METRICS_PATHS for route in self._metrics_routes(path)),
@@ -85,9 +91,18 @@ class InfoRoutes:
 
     def sources(self, _request: Request) -> Response:
         """List the sources with their health."""
+        return json_response(status.sources(*self._known_attempts()))
+
+    def shared(self, _request: Request) -> Response:
+        """Describe what is shared with other machines."""
+        workspace = self.workspace.load()
+        named = [Peer(address).host for address in workspace.loaded.settings.sources.peers]
+        return json_response(self.sharing.document(named, nearby_peers(workspace), self._known_attempts))
+
+    def _known_attempts(self) -> Attempts:
         now = datetime.now(UTC)
         failures = status.last_failures(self.history.attempts(since=now - status.FAILURE_WINDOW))
-        return json_response(status.sources(self.history.health(now), failures))
+        return Attempts(self.history.health(now), failures)
 
     def openapi(self, _request: Request) -> Response:
         """Describe the API."""
@@ -95,7 +110,7 @@ class InfoRoutes:
             description,  # few clients need it, so the start does not pay for it
         )
 
-        return json_response(description())
+        return json_response(description(is_sharing=self.is_sharing))
 
     def records(self, _request: Request) -> Response:
         """List the attempts of the last day."""

@@ -55,6 +55,7 @@ class PastJob:
             self.last_snapshot["model"],
             bool(self.last_snapshot.get("repair")),
             bool(self.last_snapshot.get("force")),
+            tuple(self.last_snapshot["only"]),
         )
 
     @property

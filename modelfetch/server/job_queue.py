@@ -4,6 +4,10 @@ Jobs run in the order they were submitted, a fixed number of them at a time. An 
 queued or running returns that job instead of a new one. Ended jobs are stored, and forgotten after
 ``MAX_ENDED_DAYS`` or when there are more than ``MAX_ENDED``.
 
+Jobs for single files, which clients of the shared endpoints cause, have their own places and queue: a client
+waits for its file, which must not wait for a large model, and the jobs of an operator must not wait for
+clients.
+
 One lock guards the queue, the running jobs and the table of all jobs. Nothing slow happens under it: no write
 to the database, no wait for a run. The one exception is a job for which the system allows no thread: it fails
 and is stored at once.
@@ -27,15 +31,20 @@ from modelfetch.server.job import Job, PastJob, utc_now
 from modelfetch.server.job_log import Entry, Log
 from modelfetch.server.job_state import Operation, Order
 from modelfetch.server.job_store import SUBMIT_SECONDS, JobStore
-from modelfetch.server.runner import Engine, end_queued, start
+from modelfetch.server.runner import JobEngine, end_queued, start
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
 
 MAX_QUEUED: Final = 100
 """Queued jobs at most."""
+MAX_FILE_JOBS: Final = 8
+"""Jobs for single files that run at the same time: as many as a client of Hugging Face has workers."""
 MAX_ENDED: Final = 100
 """Ended jobs kept at most; the newest ones stay."""
+MAX_ENDED_FILE_JOBS: Final = 30
+"""Ended jobs for single files kept at most: one download by a client makes one for each file, and must not
+push all others out of the list."""
 MAX_ENDED_DAYS: Final = 7
 """Days an ended job is kept."""
 CANCEL_SECONDS: Final = 2.0
@@ -59,7 +68,7 @@ class Jobs:
     """
 
     def __init__(
-        self, engine: Engine, job_store: JobStore, *, parallel: int, now: Callable[[], datetime] = utc_now
+        self, engine: JobEngine, job_store: JobStore, *, parallel: int, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._engine = engine
         self._job_store = job_store
@@ -138,6 +147,15 @@ class Jobs:
         _check_kind(operation, manifest)
         return self._enqueue(Order(operation, manifest.name, repair, force), manifest.title)
 
+    def submit_file(self, manifest: Manifest, path: str) -> tuple[Job, bool]:
+        """Submit a job for a single file of a model; returns what :meth:`submit` returns.
+
+        Raises:
+            Refusal: The queue is full, or the server stops.
+        """
+        operation: Operation = "worker_download" if manifest.kind == "worker" else "model_download"
+        return self._enqueue(Order(operation, manifest.name, only=(path,)), manifest.title)
+
     def retry(self, job_id: str) -> tuple[AnyJob, bool]:
         """Submit the order of an earlier job again; returns what :meth:`submit` returns.
 
@@ -194,14 +212,14 @@ class Jobs:
 
     # Internals
 
-    def _enqueue(self, order: Order, title: str, retry_of: str | None = None) -> tuple[AnyJob, bool]:
+    def _enqueue(self, order: Order, title: str, retry_of: str | None = None) -> tuple[Job, bool]:
         with self._lock:
             if self.is_stopping:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server is stopping")
             for live in (*self._running.values(), *self._queue):
                 if live.order == order and not live.state.is_over:
                     return live, False
-            if len(self._queue) >= MAX_QUEUED:
+            if sum(_is_for_files(each) == bool(order.only) for each in self._queue) >= MAX_QUEUED:
                 message = f"the queue is full: {MAX_QUEUED} jobs are waiting"
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, "Try again later.")
             job = Job(order, title, retry_of=retry_of, now=self._now)
@@ -215,13 +233,19 @@ class Jobs:
         return job, True
 
     def _start_queued(self) -> None:
-        """Start queued jobs while fewer than ``parallel`` run."""
+        """Start queued jobs while there are places for them."""
         with self._lock:
-            while self._queue and len(self._running) < self._parallel and not self.is_stopping:
-                job = self._queue.popleft()
+            while not self.is_stopping and (job := self._next()) is not None:
+                self._queue.remove(job)
                 job.begin()
                 self._running[job.id] = job
                 start(job, self._engine, self._on_entry, self._on_end)
+
+    def _next(self) -> Job | None:
+        """Return the first queued job that has a place; None if there is none."""
+        of_files = sum(map(_is_for_files, self._running.values()))
+        free = {True: MAX_FILE_JOBS - of_files, False: self._parallel - (len(self._running) - of_files)}
+        return next((job for job in self._queue if free[_is_for_files(job)] > 0), None)
 
     def _on_entry(self, job: Job, entry: Entry) -> None:
         self._job_store.note(job, entry)
@@ -271,11 +295,16 @@ class Jobs:
             return True
 
     def _prune(self) -> None:
-        """Forget ended jobs beyond ``MAX_ENDED``, and those older than ``MAX_ENDED_DAYS``."""
+        """Forget ended jobs beyond the limits of their kind, and those older than ``MAX_ENDED_DAYS``."""
         over = [job for job in self.all() if job.state.is_over]
         over.sort(key=_finished, reverse=True)
         oldest = self._now() - timedelta(days=MAX_ENDED_DAYS)
-        old = [job.id for place, job in enumerate(over) if place >= MAX_ENDED or _finished(job) < oldest]
+        old = [
+            job.id
+            for is_for_files, most in ((False, MAX_ENDED), (True, MAX_ENDED_FILE_JOBS))
+            for place, job in enumerate(each for each in over if _is_for_files(each) == is_for_files)
+            if place >= most or _finished(job) < oldest
+        ]
         if old:
             self._forget(old)
 
@@ -297,6 +326,11 @@ class Jobs:
 def _finished(job: AnyJob) -> datetime:
     assert job.state.finished_at is not None, "called for ended jobs only"
     return job.state.finished_at
+
+
+def _is_for_files(job: AnyJob) -> bool:
+    """Whether a job is for single files of its model."""
+    return bool(job.order.only)
 
 
 def _check_kind(operation: Operation, manifest: Manifest) -> None:

@@ -7,6 +7,7 @@ it, so a client may miss any of them. Two variants have fewer files: :func:`brie
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.engine.record import rates, timestamp
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.source_kinds import WITHOUT_NETWORK
+from modelfetch.model.source_kinds import CACHE, WITHOUT_NETWORK
 
 if TYPE_CHECKING:
-    from modelfetch.engine.events import RunFinished, Status
+    from modelfetch.engine.events import Part, RunFinished, Status
     from modelfetch.engine.state import RunState
     from modelfetch.engine.totals import FileState, Phase
     from modelfetch.server.job_state import JobState, Order
@@ -27,6 +28,9 @@ Snapshot = dict[str, Any]
 
 MAX_SNAPSHOT_FILES: Final = 200
 """Files above which a stream of snapshots leaves out idle ones: 200 files are about 50 kB per snapshot."""
+
+MAX_SOURCES: Final = 20
+"""Sources in a snapshot at most, those with the most bytes."""
 
 _STATUS: Final[dict[Phase, Status]] = {
     "queued": "queued",
@@ -67,7 +71,7 @@ def snapshot(facts: Facts, run: RunState | None, now: float) -> Snapshot:
         run: The state of its run; None before the run has started.
         now: Monotonic seconds, for the remaining wait of files that are retried.
     """
-    files = [_file(file, facts.state, now) for file in run.files.values()] if run is not None else []
+    files = [_file(file, facts.state, _parts(run, file), now) for file in run.files.values()] if run else []
     state = facts.state
     return {
         "job_id": facts.job_id,
@@ -76,6 +80,7 @@ def snapshot(facts: Facts, run: RunState | None, now: float) -> Snapshot:
         "title": facts.title,
         "repair": facts.order.repair,
         "force": facts.order.force,
+        "only": list(facts.order.only),
         "status": state.status,
         "phase": _OUTCOME.get(state.status) or _phase(state, run, files),
         "created_at": timestamp(state.created_at),
@@ -86,6 +91,7 @@ def snapshot(facts: Facts, run: RunState | None, now: float) -> Snapshot:
         "files_total": len(files),
         "files_done": sum(file["phase"] == "done" for file in files),
         "files": files,
+        "sources": _sources(run),
         "waiting": _waiting(state, run),
         "fetched": facts.committed + _fetched_so_far(run),
         "error": asdict(state.error) if state.error is not None else None,
@@ -173,7 +179,28 @@ def _fetched_so_far(run: RunState | None) -> int:
     )
 
 
-def _file(file: FileState, state: JobState, now: float) -> dict[str, Any]:
+def _parts(run: RunState, file: FileState) -> tuple[Part, ...]:
+    """Which source supplied which bytes; nothing for a file that was only verified."""
+    is_verified_only = run.operation == "verify" and all(label == CACHE for _, _, label in file.parts)
+    return () if is_verified_only else file.parts
+
+
+def _sources(run: RunState | None) -> list[dict[str, Any]]:
+    """Count the bytes that are there by their source, those with the most first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    if run is None:
+        return []
+    for file in run.files.values():
+        for start, end, label in _parts(run, file):
+            kind, _, host = label.partition(" ")
+            counts[kind, "" if kind == CACHE else host] += end - start
+    return [
+        {"source": kind, "host": host, "received": count}
+        for (kind, host), count in counts.most_common(MAX_SOURCES)
+    ]
+
+
+def _file(file: FileState, state: JobState, parts: tuple[Part, ...], now: float) -> dict[str, Any]:
     figures = rates(file) | (_NO_RATES if state.is_over else {})
     status = _STATUS[file.phase]
     # A job may end while files are open: when it is cancelled, or fails by another file.
@@ -192,6 +219,7 @@ def _file(file: FileState, state: JobState, now: float) -> dict[str, Any]:
         "note": file.note,
         "left": {"source": file.left[0], "host": file.left[1]} if file.left is not None else None,
         "wait": round(max(0.0, file.retry_at - now), 3) if is_waiting else None,
+        "parts": [list(part) for part in parts],
     }
 
 

@@ -34,6 +34,9 @@ class Order:
     """For ``model_verify``: whether to fetch damaged files again."""
     force: bool = False
     """For downloads: whether to fetch everything again, whatever is on disk."""
+    only: tuple[str, ...] = ()
+    """For downloads: paths of the only files to fetch, as a client of the shared endpoints asked for them;
+    empty for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from modelfetch.engine.events import ErrorInfo, Status
+from modelfetch.engine.events import ErrorInfo, Part, Status
 from modelfetch.engine.record import Record, to_json
 from modelfetch.engine.state import RunState
 from modelfetch.history.rows import JobEventRow, JobRow
@@ -211,8 +211,10 @@ class JobStore:
 
 
 def _without_owner(snapshot: dict[str, Any]) -> Snapshot:
-    # A job of an earlier version has no `force`.
-    return {"force": False, **{key: value for key, value in snapshot.items() if key != _OWNER}}
+    # A job of an earlier version has no `force` and no `only`, and does not say where its bytes came from.
+    kept = {key: value for key, value in snapshot.items() if key != _OWNER}
+    kept = {"force": False, "only": [], "sources": [], **kept}
+    return kept | {"files": [{"parts": [], **file} for file in kept["files"]]}
 
 
 def _interrupted_entry(log: list[Entry], last: int, now: datetime) -> Entry:
@@ -256,6 +258,16 @@ class _File:
     note: str
     left: _LeftSource | None
     wait: float | None
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Supplier:
+    """A source and its bytes, in a snapshot of a job."""
+
+    source: str
+    host: str
+    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +298,8 @@ class _Snapshot:
     exit_code: int | None
     last_event_id: int | None
     human: str
+    sources: tuple[_Supplier, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 def _is_valid_row(row: JobRow) -> bool:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import platform
+import re
+import socket
 from typing import Final
 from urllib.parse import urlsplit
 
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.threads import start
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine for itself; no foreign page can be served under them."""
@@ -36,6 +39,8 @@ class Address:
     tls: bool = False
     public: str = ""
     """URL at which a reverse proxy publishes it, without a trailing slash; empty without a proxy."""
+    names: tuple[str, ...] = ()
+    """More names that clients use, in lower case; without a port, that of the server is meant."""
 
     @property
     def scheme(self) -> str:
@@ -66,9 +71,13 @@ class Address:
 
     def _is_own(self, host: str) -> bool:
         """Whether a name with its port is the server's own, not that of its proxy."""
+        if host.lower() in self.names and _has_port(host):
+            return True
         name = self._without_port(host.lower())
         if name is None:
             return False
+        if name in self.names:
+            return True
         # On all interfaces the server has addresses that it does not know. An IP address cannot be rebound.
         if self.bound in _WILDCARDS and (name == platform.node().lower() or _is_address(name)):
             return True
@@ -90,6 +99,51 @@ class Address:
         # An IPv6 address has colons of its own: `[::1]` ends with a bracket where there is no port.
         has_no_port = not separator or host.endswith("]")
         return host if self.port == _PORTS[self.scheme] and has_no_port else None
+
+
+FULL_NAME_SECONDS: Final = 1.0
+"""Seconds to wait for the full name of this machine. A name server that does not answer takes far longer."""
+_HOST: Final = re.compile(
+    r"(?=.{1,260}\Z)(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::\d{1,5})?", re.I | re.A
+)
+"""A value of a ``Host`` header: a name or an IPv6 address in brackets, and a port (RFC 9110, 7.2)."""
+
+
+def is_host(text: str) -> bool:
+    """Whether a text can be a ``Host`` header."""
+    return _HOST.fullmatch(text) is not None
+
+
+def is_wildcard(bound: str) -> bool:
+    """Whether an address stands for all interfaces."""
+    return bound in _WILDCARDS
+
+
+def own_names() -> tuple[str, ...]:
+    """Return names under which other machines may know this one: by mDNS (RFC 6762), and the full name.
+
+    A foreign page could be served under the mDNS name only by a machine of the same network, which can reach
+    the shared endpoints anyway.
+    """
+    node = platform.node().lower()
+    if not node:
+        return ()
+    short = node.partition(".")[0]
+    return tuple(dict.fromkeys([f"{short}.local", *_full_name()]))
+
+
+def _full_name() -> list[str]:
+    """Look the full name of this machine up, for a short time."""
+    found: list[str] = []
+    thread = start(lambda: found.append(socket.getfqdn().lower()), "full name")
+    if thread is not None:
+        thread.join(FULL_NAME_SECONDS)
+    # Not `localhost`, which is accepted anyway, and no address where there is no name.
+    return [name for name in found if is_host(name) and not _is_address(name)]
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdecimal() and not host.endswith("]")
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

@@ -4,7 +4,8 @@ Two attacks on the server need no token: opening many connections, and guessing 
 both without locking the owner out:
 
 - :class:`LoginLimits` bounds the number of unauthenticated connections. When one more arrives, the oldest of
-  them is closed.
+  the client with the most of them is closed. Those that transfer a shared file, or wait for one, are spared
+  from that, but counted: all unauthenticated connections together leave some to the owner.
 - :class:`Guesses` delays the response to a wrong token, longer with each one.
 
 A connection over which the right token was sent is authenticated until it closes. No limit applies to it.
@@ -13,11 +14,18 @@ A connection over which the right token was sent is authenticated until it close
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Final, Protocol
 
 MAX_UNAUTHENTICATED: Final = 256
 """Unauthenticated connections open at the same time: half of all connections. The other half is reserved for
 authenticated ones."""
+MAX_SPARED: Final = 384
+"""Unauthenticated connections that are spared at most; further ones can be closed like all others. All
+transfers and waiting requests of the defaults together are 320 (``TRANSFERS``, ``MAX_WAITING``)."""
+MAX_ANONYMOUS: Final = 448
+"""Unauthenticated connections open at the same time, spared or not: 64 of all connections
+(``MAX_CONNECTIONS``) stay for authenticated ones, more than a person's browsers and scripts open."""
 BACKLOG: Final = 64
 """Connections accepted in one round of the event loop. Their requests are read two rounds later, so of
 connections that arrive together fewer than ``MAX_UNAUTHENTICATED`` have not been read yet."""
@@ -37,38 +45,72 @@ class Visitor(Protocol):
 
     is_authenticated: bool
     """Whether a request with the right token came over it."""
+    network: str
+    """What counts as its client, see :func:`modelfetch.server.client_limit.network_of`."""
 
     def abort(self) -> None:
         """Close it at once."""
 
 
 class LoginLimits:
-    """Bounds the number of unauthenticated connections; when one more arrives, the oldest is closed.
+    """Bounds the number of unauthenticated connections; when one more arrives, an old one is closed.
 
-    The oldest is chosen because it had the most time to send a token: the client of an owner sends it with
-    its first request, one round trip after connecting. Rejecting the newest instead would let idle
-    connections lock the owner out.
+    It is one of the client that has the most of them, so that a client with a few keeps them, whatever
+    another one opens. Of those it is the oldest, which had the most time to send a token: the client of an
+    owner sends it with its first request, one round trip after connecting. Rejecting the newest instead would
+    let idle connections lock the owner out.
 
     Args:
-        limit: Unauthenticated connections open at the same time.
+        limit: Unauthenticated connections open at the same time, apart from those that are spared.
+        most_spared: Those that are spared at most.
+        most_anonymous: All of them together at most.
     """
 
-    def __init__(self, limit: int = MAX_UNAUTHENTICATED) -> None:
+    def __init__(
+        self,
+        limit: int = MAX_UNAUTHENTICATED,
+        *,
+        most_spared: int = MAX_SPARED,
+        most_anonymous: int = MAX_ANONYMOUS,
+    ) -> None:
         self._limit = limit
+        self._most_spared = most_spared
+        self._most_anonymous = most_anonymous
         # A dict serves as an ordered set, oldest first. No lock: only the event loop uses it.
         self._unauthenticated: dict[Visitor, None] = {}
+        self._of_network: Counter[str] = Counter()
+        self._spared: set[Visitor] = set()
 
     def add(self, visitor: Visitor) -> None:
-        """Count a new connection; close the oldest one if the limit is reached."""
-        if len(self._unauthenticated) >= self._limit:
-            oldest = next(iter(self._unauthenticated))
-            del self._unauthenticated[oldest]
+        """Count a connection that is new or no longer spared; close an old one if a limit is reached."""
+        self.discard(visitor)  # it is also counted still if it was not spared
+        limit = min(self._limit, self._most_anonymous - len(self._spared))
+        self._of_network[visitor.network] += 1  # first: of equal clients it closes its own
+        while len(self._unauthenticated) >= limit and self._unauthenticated:
+            [(largest, _)] = self._of_network.most_common(1)
+            of_largest = (each for each in self._unauthenticated if each.network == largest)
+            oldest = next(of_largest, None) or next(iter(self._unauthenticated))
+            self._remove(oldest)
             oldest.abort()
         self._unauthenticated[visitor] = None
 
+    def spare(self, visitor: Visitor) -> None:
+        """Do not close a connection that is counted until it is added again, if not too many are spared."""
+        if visitor in self._unauthenticated and len(self._spared) < self._most_spared:
+            self._remove(visitor)
+            self._spared.add(visitor)
+
     def discard(self, visitor: Visitor) -> None:
         """Stop counting a connection that was closed or has authenticated."""
-        self._unauthenticated.pop(visitor, None)
+        if visitor in self._unauthenticated:
+            self._remove(visitor)
+        self._spared.discard(visitor)
+
+    def _remove(self, visitor: Visitor) -> None:
+        del self._unauthenticated[visitor]
+        self._of_network[visitor.network] -= 1
+        if not self._of_network[visitor.network]:
+            del self._of_network[visitor.network]  # else the table grows with each client that was ever here
 
 
 class TooManyGuesses(Exception):  # noqa: N818 - the guard turns it into a response with status 429

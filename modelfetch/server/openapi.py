@@ -17,8 +17,18 @@ from typing import Any, Final
 
 from modelfetch.engine.event_schema import event_schemas
 from modelfetch.model.json_schema import Schema, object_of, schema_of
-from modelfetch.server import api_documents, api_job_documents
-from modelfetch.server.api_table import COMMON, ENDPOINTS, ERRORS, JSON, Answer, Endpoint, Parameter
+from modelfetch.server import api_documents, api_job_documents, api_sharing_documents
+from modelfetch.server.api_table import (
+    COMMON,
+    ENDPOINTS,
+    ERRORS,
+    JSON,
+    SHARED_COMMON,
+    Answer,
+    Endpoint,
+    Parameter,
+)
+from modelfetch.server.share_table import SHARED_ENDPOINTS
 from modelfetch.version import __version__
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)(?::path)?\}")
@@ -26,6 +36,14 @@ _PATH_WORDS: Final = {
     "job_id": "The id of a job.",
     "name": "The name or an alias of a model.",
     "entry_id": "The id of an entry, or its first digits.",
+    "digest": "A SHA-256 in lower-case hexadecimal.",
+    "type": "`datasets` or `spaces`.",
+    "owner": "The owner of a repository.",
+    "repo": "The name of a repository; in the API of Hugging Face, with what is asked about it.",
+    "revision": "A branch, tag or commit.",
+    "file": "A branch, tag or commit, and the path of a file.",
+    "item": "What a registry has: `NAME/manifests/TAG`, `NAME/blobs/DIGEST` or `NAME/tags/list`.",
+    "content": "A CID, and the path of a file below it.",
 }
 _OF_JOBS: Final = ("getJob", "cancelJob", "retryJob", "followJob")
 _OF_ENTRIES: Final = ("getEntry", "restoreEntry", "purgeEntry")
@@ -45,10 +63,15 @@ supports another method only is answered with 405 `bad_method`."""
 
 
 @cache
-def description() -> dict[str, Any]:
-    """Return the OpenAPI document; it is made once."""
+def description(*, is_sharing: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI document; it is made once.
+
+    Args:
+        is_sharing: Whether the server has the shared endpoints.
+    """
+    endpoints = (*ENDPOINTS, *SHARED_ENDPOINTS) if is_sharing else ENDPOINTS
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         path = _PATH_PARAMETER.sub(r"{\1}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
@@ -63,7 +86,7 @@ def description() -> dict[str, Any]:
         # Relative to the address of this document, so that a path of a reverse proxy stays.
         "servers": [{"url": "."}],
         "security": [{"token": []}],
-        "tags": [{"name": name} for name in dict.fromkeys(endpoint.tag for endpoint in ENDPOINTS)],
+        "tags": [{"name": name} for name in dict.fromkeys(endpoint.tag for endpoint in endpoints)],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -88,6 +111,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     }
     if endpoint.is_deprecated:
         operation["deprecated"] = True
+    if endpoint.is_shared:
+        operation["security"] = []
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:
@@ -96,7 +121,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             content["examples"] = {key: {"value": value} for key, value in endpoint.body.examples.items()}
         operation["requestBody"] = {"required": endpoint.body.is_required, "content": {JSON: content}}
     answers = {str(answer.status): _answer(answer) | _links(endpoint) for answer in endpoint.answers}
-    operation["responses"] = answers | _errors((*endpoint.codes, *COMMON))
+    common = SHARED_COMMON if endpoint.is_shared else COMMON
+    # What the table states comes last: an error of another API has another form than ours of that status.
+    operation["responses"] = _errors((*endpoint.codes, *common)) | answers
     return operation
 
 
@@ -121,6 +148,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
+    if answer.kind is None:
+        return {"description": answer.words}
     if is_dataclass(answer.kind):
         schema = _reference(answer.kind.__name__)  # type: ignore[union-attr]
     else:
@@ -170,7 +199,8 @@ def _named() -> dict[str, Schema]:
 
 
 def _documents() -> list[type]:
-    kinds = {**vars(api_job_documents), **vars(api_documents)}.values()
+    modules = api_job_documents, api_documents, api_sharing_documents
+    kinds = {name: kind for module in modules for name, kind in vars(module).items()}.values()
     return [kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)]
 
 

@@ -6,6 +6,7 @@ A request looks its path up in a dictionary and never in the file system, so no 
 
 from __future__ import annotations
 
+from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -34,7 +35,7 @@ class Panel:
     """Everything below ``static/``, by its path there."""
 
     def __init__(self, root: Traversable | None = None) -> None:
-        self._files = dict(_read_files(root or files("modelfetch.server") / "static"))
+        self._files = _own_files() if root is None else dict(_read_files(root))
 
     def response(self, path: str) -> Response:
         """Make the response with one file.
@@ -47,6 +48,11 @@ class Panel:
         if content is None or kind is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "there is no such page")
         return Response(content, media_type=kind)
+
+
+@cache
+def _own_files() -> dict[str, bytes]:
+    return dict(_read_files(files("modelfetch.server") / "static"))
 
 
 def _read_files(directory: Traversable, prefix: str = "") -> list[tuple[str, bytes]]:

@@ -30,6 +30,7 @@ from modelfetch.errors import (
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import is_permissive
 from modelfetch.server.error_responses import Refusal, refusal_for
+from modelfetch.server.timed_work import TimedWork
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -85,11 +86,9 @@ class Pins:
     ) -> None:
         self.is_allowed = is_allowed
         self._workspace = workspace
-        self._seconds = seconds
         self._clock = clock
         self._busy = threading.Lock()
-        self._running: Cancellation | None = None
-        self._is_stopping = False
+        self._work = TimedWork(seconds)
         self._shown: _Shown | None = None
 
     def submit(self, submission: PinSubmission) -> tuple[dict[str, Any], HTTPStatus]:
@@ -110,37 +109,27 @@ class Pins:
         try:
             return self._within_time(submission)
         finally:
-            self._running = None
             self._busy.release()
 
     def stop(self) -> None:
         """End what is in progress, because the server stops."""
-        self._is_stopping = True
-        if (running := self._running) is not None:
-            running.cancel()
+        self._work.stop()
 
     def _within_time(self, submission: PinSubmission) -> tuple[dict[str, Any], HTTPStatus]:
-        cancel = self._running = Cancellation()
-        if self._is_stopping:  # checked after it is set, so that a stop() in between is not missed
-            cancel.cancel()
-        timer = threading.Timer(self._seconds, cancel.cancel)
-        timer.daemon = True
-        timer.start()
-        try:
-            return self._submit(submission, cancel)
-        except Cancelled:
-            raise self._ended() from None
-        except ModelfetchError as error:
-            if cancel.cancelled:  # the connection was cut on purpose
-                raise self._ended() from error
-            raise _refusal(error) from error
-        finally:
-            timer.cancel()
+        with self._work.running() as cancel:
+            try:
+                return self._submit(submission, cancel)
+            except Cancelled:
+                raise self._ended() from None
+            except ModelfetchError as error:
+                if cancel.cancelled:  # the connection was cut on purpose
+                    raise self._ended() from error
+                raise _refusal(error) from error
 
     def _ended(self) -> Refusal:
-        if self._is_stopping:
+        if self._work.is_stopping:
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server is shutting down")
-        message = f"the reference could not be resolved within {self._seconds:g} s"
+        message = f"the reference could not be resolved within {self._work.seconds:g} s"
         hint = "Try again, or run `modelfetch add` on the server's machine."
         return Refusal(HTTPStatus.GATEWAY_TIMEOUT, "too_long", message, hint)
 
@@ -183,10 +172,10 @@ def _reference(workspace: Workspace, text: str) -> Reference:
     """Parse a reference.
 
     Raises:
-        UsageError: It is none, or it names something on this disk.
+        UsageError: It is none, or it names something on this disk or in an object store.
     """
     from modelfetch.model.parse_reference import parse_reference
-    from modelfetch.model.reference import DiskReference
+    from modelfetch.model.reference import DiskReference, ObjectReference
 
     endpoint = workspace.loaded.settings.huggingface.endpoint
     # No path is looked up: the answer would show which files exist.
@@ -194,6 +183,12 @@ def _reference(workspace: Workspace, text: str) -> Reference:
     if isinstance(reference, DiskReference):
         raise UsageError(
             "files of the server's disk are not added over HTTP",
+            hint="Run `modelfetch add` on the server's machine.",
+        )
+    if isinstance(reference, ObjectReference):
+        # It would be read with the credentials of the server, which a client may not have.
+        raise UsageError(
+            "objects of buckets are not added over HTTP: the server's credentials would read them",
             hint="Run `modelfetch add` on the server's machine.",
         )
     return reference

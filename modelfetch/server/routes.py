@@ -4,7 +4,9 @@
 - :class:`ModelRoutes`: what changes models: adding one, and removing one from the cache;
 - :class:`modelfetch.server.quarantine_routes.QuarantineRoutes`: data that failed verification;
 - :class:`modelfetch.server.info_routes.InfoRoutes`: models, status, history, sources and metrics;
-- the files of the panel.
+- the files of the panel;
+- with ``serve --share``, the shared endpoints (:mod:`modelfetch.server.shared_endpoints`), after all
+  others.
 
 Handlers that use the disk or wait for a job are plain functions, which Starlette calls in a thread, or use
 ``run_in_threadpool``: the event loop must stay free for the streams.
@@ -12,6 +14,8 @@ Handlers that use the disk or wait for a job are plain functions, which Starlett
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -29,19 +33,21 @@ from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.server import status
 from modelfetch.server.error_responses import Refusal, error_response, json_response, refusal_for
 from modelfetch.server.event_streams import Stream, Streams, last_event_id, log_frames, snapshot_frames
-from modelfetch.server.guard import PUBLIC, Guard
+from modelfetch.server.guard import PUBLIC, Guard, SharedPaths
 from modelfetch.server.info_routes import InfoRoutes
 from modelfetch.server.job_snapshot import brief
 from modelfetch.server.panel import INDEX, Panel
 from modelfetch.server.pins import Pins
 from modelfetch.server.quarantine_routes import QuarantineRoutes
 from modelfetch.server.requests import parse_job_id, parse_pin, parse_submission, read_body
+from modelfetch.server.sharing_status import SharingStatus
 
 if TYPE_CHECKING:
     from modelfetch.history import History
     from modelfetch.server.job_queue import AnyJob, Jobs
     from modelfetch.server.listen_address import Address
     from modelfetch.server.runner import ServerWorkspace
+    from modelfetch.server.share_state import ShareState
 
 
 # The application
@@ -54,6 +60,7 @@ def build(
     address: Address,
     token: str,
     pins: Pins | None = None,
+    shares: ShareState | None = None,
 ) -> ASGIApp:
     """Make the application.
 
@@ -62,15 +69,20 @@ def build(
         workspace: Settings, catalogs and cache.
         history: The history of earlier runs.
         address: Where the server listens.
-        token: Required for everything but the panel's own files.
+        token: Required for everything but the panel's own files and the shared endpoints.
         pins: Adds models; None adds none.
+        shares: The state of sharing; None shares nothing.
     """
     pins = pins or Pins(workspace, is_allowed=False)
-    routes = [
+    sharing = _sharing(workspace, shares)
+    shared = _shared_routes(shares) if shares is not None else []
+    own: list[BaseRoute] = [
         *JobRoutes(jobs).routes(),
         *ModelRoutes(jobs, workspace, pins).routes(),
         *QuarantineRoutes(workspace).routes(),
-        *InfoRoutes(jobs, workspace, history, can_add=pins.is_allowed).routes(),
+        *InfoRoutes(
+            jobs, workspace, history, sharing, can_add=pins.is_allowed, is_sharing=shares is not None
+        ).routes(),
         *_panel_routes(),
     ]
     handlers = {
@@ -79,7 +91,33 @@ def build(
         HTTPException: _handle_no_route,
         Exception: _handle_bug,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), address, token)
+    app = Starlette(routes=[*own, *shared], exception_handlers=handlers)
+    if shares is None:
+        return Guard(app, address, token)
+    queries = [route for route in shared if isinstance(route, Route) and "POST" in (route.methods or ())]
+    paths = SharedPaths(_patterns(shared), _patterns(own), _patterns(queries))
+    return Guard(app, address, token, shared=paths, count=shares.limits.requests.hold)
+
+
+def _sharing(workspace: ServerWorkspace, shares: ShareState | None) -> SharingStatus:
+    """Make the state of sharing that the panel shows."""
+    uploads = shares.counters if shares is not None else None
+    if workspace.swarm is None:
+        return SharingStatus(workspace.received, uploads)
+    from modelfetch.server.swarm_figures import SessionFigures  # only a server with a swarm pays for it
+
+    return SharingStatus(workspace.received, uploads, SessionFigures(workspace.swarm.session))
+
+
+def _shared_routes(shares: ShareState) -> list[BaseRoute]:
+    # A server that shares nothing needs none of it.
+    from modelfetch.server.shared_endpoints import shared_routes
+
+    return shared_routes(shares)
+
+
+def _patterns(routes: Sequence[BaseRoute]) -> list[re.Pattern[str]]:
+    return [route.path_regex for route in routes if isinstance(route, Route)]
 
 
 async def _handle_refusal(_request: Request, error: Exception) -> Response:

@@ -16,26 +16,31 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, RunFinished
 from modelfetch.engine.options import EnsureOptions
-from modelfetch.engine.setup import RunOptions
+from modelfetch.engine.runtime import Opened, unobserved
+from modelfetch.engine.setup import Attached, RunOptions
 from modelfetch.engine.stream import Record, Reporter, bug_words, follow
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.text import sanitize
 from modelfetch.server import error_responses
 from modelfetch.server.job import Job
 from modelfetch.server.job_log import Entry
 from modelfetch.server.job_state import CANCELLED_IN_QUEUE, Order, stopped
+from modelfetch.server.received_bytes import ReceivedBytes
 from modelfetch.threads import require
 from modelfetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.catalog.lookup import Catalog
     from modelfetch.model.manifest import Manifest
+    from modelfetch.server.swarm_seeding import Seeding
 
 
 # The engine
 
 
-class Engine(Protocol):
+class JobEngine(Protocol):
     """What jobs need of the rest of the package."""
 
     def find(self, model: str) -> Manifest:
@@ -63,7 +68,7 @@ class Engine(Protocol):
 
 
 class ServerWorkspace:
-    """The engine of the jobs (:class:`Engine`).
+    """The engine of the jobs (:class:`JobEngine`).
 
     Settings and catalogs are read again for each use, so a manifest that was added is available at once.
 
@@ -71,6 +76,10 @@ class ServerWorkspace:
         flags: Settings given on the command line of the server.
         environ: The environment, instead of that of the process.
         cwd: Where the configuration of a project is searched, instead of the working directory.
+
+    Attributes:
+        received: The bytes that its runs received.
+        opened: Observes the files that jobs for single files fetch.
     """
 
     def __init__(
@@ -83,6 +92,11 @@ class ServerWorkspace:
         self._flags = dict(flags)
         self._environ = environ
         self._cwd = cwd
+        self._catalog: Catalog | None = None
+        self.received = ReceivedBytes()
+        self.opened: Opened = unobserved
+        self.swarm: Seeding | None = None
+        """The models that the server uploads, and the swarm that its jobs use; None without ``--swarm``."""
 
     def load(self) -> Workspace:
         """Read settings and list catalogs.
@@ -90,7 +104,12 @@ class ServerWorkspace:
         Raises:
             ConfigError: A setting or a named catalog is invalid.
         """
-        return Workspace.open(self._flags, environ=self._environ, cwd=self._cwd)
+        workspace = Workspace.open(self._flags, environ=self._environ, cwd=self._cwd)
+        # A manifest of 20,000 files takes half a second to read, and each job for one of them needs it twice.
+        if self._catalog is not None:
+            workspace.catalog.reuse(self._catalog)
+        self._catalog = workspace.catalog
+        return workspace
 
     def find(self, model: str) -> Manifest:
         """Look up a model by its name or an alias.
@@ -107,17 +126,27 @@ class ServerWorkspace:
         manifests = workspace.manifests([order.model])
         if order.operation == "model_verify":
             return workspace.verify(manifests, options, repair=order.repair, cancel=cancel)
-        return workspace.ensure(manifests, EnsureOptions(run=options, force=order.force), cancel=cancel)
+        if order.only:
+            workspace = _without_credentials(workspace, manifests)
+        attached = Attached(
+            opened=self.opened if order.only else unobserved,
+            swarm=None if self.swarm is None else self.swarm.session,
+            opens_swarm=True,
+        )
+        wanted = EnsureOptions(run=options, force=order.force, files=order.only, attached=attached)
+        return workspace.ensure(manifests, wanted, cancel=cancel)
 
     def reporters(self) -> Sequence[Reporter]:
-        """Create the reporter that writes the history, as for a command."""
+        """Create the reporters that write the history, as for a command, and count what is received."""
         try:
-            return (self.load().recorder(),)
+            return self.load().recorder(), self.received.reporter()
         except ModelfetchError:  # the run fails with the same error and reports it
             return ()
 
     def look_after(self) -> None:
         """Do the upkeep of the cache if it is due, as a command does after a download, and log it."""
+        if self.swarm is not None:
+            self.swarm.soon()
         from modelfetch.keep.upkeep import upkeep  # needed by no request, so the start does not pay for it
 
         try:
@@ -128,6 +157,18 @@ class ServerWorkspace:
             # A warning also where it is only a note: the default logging prints nothing below that, and what
             # was removed must be reported.
             logging.getLogger(__name__).warning("%s", sanitize(line))
+
+
+def _without_credentials(workspace: Workspace, manifests: Sequence[Manifest]) -> Workspace:
+    """Leave the operator's credentials out of a job for a client, if a client has pinned the model.
+
+    It was public then. If it is private or gated by now, only the operator may read it.
+    """
+    from modelfetch.share.on_demand import is_pinned_on_demand  # only a server that shares has such jobs
+
+    if not any(map(is_pinned_on_demand, manifests)):
+        return workspace
+    return replace(workspace, loaded=workspace.loaded.anonymous())
 
 
 # Running a job
@@ -151,7 +192,7 @@ class JobReporter:
         """Do nothing: there is nothing to release."""
 
 
-def start(job: Job, engine: Engine, on_entry: OnEntry, on_end: Callable[[Job], None]) -> None:
+def start(job: Job, engine: JobEngine, on_entry: OnEntry, on_end: Callable[[Job], None]) -> None:
     """Run a job that has begun in a thread of its own, and call ``on_end`` from there afterwards.
 
     If the system allows no more threads, the job fails, and ``on_end`` is called in this thread.
@@ -177,7 +218,7 @@ def end_queued(job: Job, on_entry: OnEntry) -> None:
     job.end(follow(iter([end]), [JobReporter(job, on_entry)]))
 
 
-def _run(job: Job, engine: Engine, on_entry: OnEntry) -> None:
+def _run(job: Job, engine: JobEngine, on_entry: OnEntry) -> None:
     """Run a job to its end in the calling thread."""
     try:
         events = _locked(job, _lazy_run(job, engine))
@@ -187,7 +228,7 @@ def _run(job: Job, engine: Engine, on_entry: OnEntry) -> None:
     job.end(finished)
 
 
-def _look_after(job: Job, engine: Engine) -> None:
+def _look_after(job: Job, engine: JobEngine) -> None:
     """Do the upkeep after a download, as a command does; the job has ended, so the next one need not wait."""
     is_download = job.order.operation != "model_verify" and job.state.status == "completed"
     if not is_download or job.is_server_stopping:
@@ -198,7 +239,7 @@ def _look_after(job: Job, engine: Engine) -> None:
         error_responses.log_exception(error, "the upkeep of the cache failed by a bug")
 
 
-def _lazy_run(job: Job, engine: Engine) -> Generator[Event, None, None]:
+def _lazy_run(job: Job, engine: JobEngine) -> Generator[Event, None, None]:
     """Start the run with the first event, inside ``follow``, which turns errors of the start into its end."""
     yield from engine.start_run(job.order, job.cancel, job.id)
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
-import re
-import secrets
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -27,47 +25,34 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from modelfetch.engine.stream import Hangup
 from modelfetch.errors import UsageError
-from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote, sanitize
 from modelfetch.server.connection_timeouts import HEAD_SECONDS, LOGIN_LIMITS, Connection
 from modelfetch.server.guard import MAX_HEAD_BYTES
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_store import JobStore
-from modelfetch.server.listen_address import Address
+from modelfetch.server.listen_address import Address, is_wildcard, own_names
 from modelfetch.server.login_limits import BACKLOG, LoginLimits
 from modelfetch.server.pins import Pins
 from modelfetch.server.routes import build
 from modelfetch.server.runner import ServerWorkspace
-from modelfetch.settings.redaction import endpoint
+from modelfetch.server.serve_options import (
+    Options,
+    check_sharing,
+    check_tls,
+    checked_hosts,
+    checked_public_url,
+    checked_token,
+)
+from modelfetch.store.instance import instance_of
+
+if TYPE_CHECKING:
+    from modelfetch.server.share_state import ShareState
+    from modelfetch.workspace import Workspace
 
 MAX_CONNECTIONS: Final = 512
 """Open connections and requests at most: one for every stream, and as many for everything else."""
 STOP_SECONDS: Final = 1
 """Seconds that open responses may still take after all jobs have ended."""
-
-MIN_TOKEN_LENGTH: Final = 16
-"""Characters of a configured token at least: 64 bits as random hexadecimal digits, 96 as base64. At ten
-thousand guesses a second the former takes thirty million years."""
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
-"""Characters allowed after ``Bearer`` (RFC 6750, 2.1); all are also allowed in a URL fragment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of the server."""
-
-    host: str = "127.0.0.1"
-    port: int = 8765
-    """0 takes any free port."""
-    token: str = ""
-    """Empty generates a random one."""
-    cert: Path | None = None
-    """PEM file with the certificate and its chain; together with ``key`` it enables TLS."""
-    key: Path | None = None
-    public_url: str = ""
-    """URL at which a reverse proxy publishes it; empty without a proxy."""
-    allow_add: bool | None = None
-    """Whether clients may add models; None allows it only if no other machine can reach the server."""
 
 
 class Server(uvicorn.Server):
@@ -148,20 +133,86 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
         ConfigError: A setting is invalid.
         KeyboardInterrupt: A signal, after everything has ended.
     """
-    token = _token(options.token)
-    public = _public(options.public_url)
-    is_tls = _check_tls(options.cert, options.key)
+    token = checked_token(options.token)
+    public = checked_public_url(options.public_url)
+    is_tls = check_tls(options.cert, options.key)
+    names = checked_hosts(options)
+    check_sharing(options)
     workspace = ServerWorkspace(flags)
     loaded = workspace.load()
     with _bind(options.host, options.port) as listener, loaded.history() as history:
         bound, port = listener.getsockname()[:2]
-        address = Address(options.host, bound, port, is_tls, public)
+        if options.share and is_wildcard(bound):
+            names = (*names, *own_names())
+        address = Address(options.host, bound, port, is_tls, public, names)
         jobs = Jobs(workspace, JobStore(history), parallel=loaded.loaded.settings.serve.jobs)
         pins = Pins(workspace, is_allowed=may_add(options.allow_add, address))
-        app = build(jobs, workspace, history, address, token, pins)
-        server = Server(config(app, options), jobs, lambda: listening(address, token), pins)
-        with _stop_on_hangup(server):
-            server.run([listener])
+        with (
+            _sharing(options, workspace, loaded, jobs) as shares,
+            announced(options, loaded, address),
+            _seeding(options, workspace, loaded),
+        ):
+            app = build(jobs, workspace, history, address, token, pins, shares)
+            server = Server(config(app, options), jobs, lambda: listening(address, token), pins)
+            with _stop_on_hangup(server):
+                server.run([listener])
+
+
+def _sharing(
+    options: Options, engine: ServerWorkspace, workspace: Workspace, jobs: Jobs
+) -> AbstractContextManager[ShareState | None]:
+    """Make the state of sharing, if the cache is to be shared; it ends with the block."""
+    if not options.share:
+        return nullcontext()
+    from modelfetch.server.sharing import sharing  # only what shares a cache pays for it
+
+    pin_only = options.pin_only if options.pin_on_demand else None
+    return sharing(engine, workspace, jobs, fetch=options.fetch, pin_only=pin_only)
+
+
+@contextlib.contextmanager
+def announced(options: Options, workspace: Workspace, address: Address) -> Iterator[None]:
+    """Announce a server that shares its cache in the local network, if ``lan.enabled`` is set."""
+    if not (options.share and workspace.loaded.settings.lan.enabled):
+        yield
+        return
+    from modelfetch.net.mdns_announcement import Announcement
+
+    def report(line: str) -> None:
+        logging.getLogger(__name__).warning("note: %s", line)
+
+    if address.is_local or address.tls:
+        # A certificate names a host, and peers are found by their addresses, so they could not verify it.
+        why = (
+            "it listens on this machine only; --host 0.0.0.0 changes that"
+            if address.is_local
+            else "it uses TLS; name it in sources.peers of the others"
+        )
+        report(f"this server is not announced in the local network: {why}")
+        yield
+        return
+    announcement = Announcement(address.port, instance_of(workspace.store.root), address.bound)
+    announcement.start(report)
+    try:
+        yield
+    finally:
+        announcement.close()
+
+
+@contextlib.contextmanager
+def _seeding(options: Options, workspace: ServerWorkspace, loaded: Workspace) -> Iterator[None]:
+    """Take part in swarms until the end of the block, if wanted.
+
+    Raises:
+        UsageError: libtorrent is not installed.
+    """
+    if not options.swarm:
+        yield
+        return
+    from modelfetch.server.swarm_seeding import seeding
+
+    with seeding(loaded, workspace.load) as workspace.swarm:
+        yield
 
 
 def may_add(allowed: bool | None, address: Address) -> bool:
@@ -215,55 +266,6 @@ def _stop_on_hangup(server: Server) -> Iterator[None]:
         raise Hangup
 
 
-def _token(given: str) -> str:
-    if not given:
-        return secrets.token_urlsafe(32)  # 256 bits
-    if not _TOKEN.fullmatch(given):
-        raise UsageError(
-            "the token has characters that cannot be sent in a header",
-            hint="Use letters, digits and -._~+/ only; without a token, a random one is generated.",
-        )
-    if len(given) < MIN_TOKEN_LENGTH:
-        raise UsageError(
-            f"the token has {len(given)} characters, so it can be guessed",
-            hint=f"Use at least {MIN_TOKEN_LENGTH}, as from `openssl rand -hex 32`; or give no token.",
-        )
-    return given
-
-
-def _public(url: str) -> str:
-    """Check the public URL, and remove a trailing slash."""
-    try:
-        return endpoint(url) if url else ""
-    except ValueError as error:
-        hint = "Give the URL to open in a browser, such as https://models.example.org."
-        raise UsageError(f"--public-url: {error}", hint=hint) from error
-
-
-def _check_tls(cert: Path | None, key: Path | None) -> bool:
-    """Whether to use TLS.
-
-    Raises:
-        UsageError: Certificate or key are missing or unusable. uvicorn would find that out only later.
-    """
-    if cert is None and key is None:
-        return False
-    if cert is None or key is None:
-        raise UsageError("TLS needs both --cert and --key", hint="Give the PEM files of both.")
-    try:
-        # An empty password fails for an encrypted key; without one, OpenSSL would ask on the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = (
-            sanitize(error.strerror or str(error)) if isinstance(error, OSError) else sanitize(str(error))
-        )
-        raise UsageError(
-            f"the certificate {quote(str(cert))} with the key {quote(str(key))} cannot be used: {reason}",
-            hint="Give the PEM files of a certificate and of its key, without a password.",
-        ) from error
-    return True
-
-
 def _bind(host: str, port: int) -> socket.socket:
     if not host:  # the system would listen on all interfaces, which must not happen by accident
         raise UsageError("--host is empty", hint="Give an address; 0.0.0.0 listens on all interfaces.")
@@ -288,7 +290,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
     reason = sanitize(error.strerror or str(error)).lower()
-    return UsageError(
-        f"cannot listen on {quote(host)}, port {port}: {reason}",
-        hint="Stop the program that listens there, or choose another --port (0 takes any free port).",
-    )
+    hint = "Stop the program that listens there, or choose another --port (0 takes any free port)."
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        hint = "--host is a name or an address of this machine; 0.0.0.0 stands for all of them."
+    return UsageError(f"cannot listen on {quote(host)}, port {port}: {reason}", hint=hint)

@@ -1,0 +1,132 @@
+"""How the fetch of a file for a client ends: with the file, or with the reason why there is none.
+
+A client of the shared endpoints has no token, so it learns the kind of a failure and no more: the error of a
+job may name mirrors of a private network, or paths of this machine. An operator finds it in the job.
+
+==========================  =======  ========================
+what happened               status   code
+==========================  =======  ========================
+no source has the bytes     502      ``origin_failed``
+a source wants credentials  502      ``origin_refused``
+the network may not be used 504      ``origin_offline``
+a time limit was reached    504      ``origin_too_slow``
+the disk is full            507      ``disk_full``
+too many files are fetched  503      ``fetch_queue_full``
+the operator cancelled it   503      ``fetch_cancelled``
+==========================  =======  ========================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from modelfetch.server.error_responses import Refusal
+
+if TYPE_CHECKING:
+    from modelfetch.engine.events import ErrorInfo
+    from modelfetch.server.connection_timeouts import Connection
+    from modelfetch.share.shared_cache import SharedFile
+
+T = TypeVar("T")
+
+Fetch: TypeAlias = "asyncio.Task[SharedFile | Refusal]"
+"""Fetches a file for all requests that wait for it; returns the reason if it cannot be had."""
+
+KEEP_FREE: Final = 1 << 30
+"""Bytes of the disk that fetches for clients leave free: they must not fill it."""
+RETRY_SECONDS: Final = 10
+"""``Retry-After`` of what may pass, in seconds."""
+_RETRY_AFTER: Final = {"Retry-After": str(RETRY_SECONDS)}
+_LATER: Final = "Try again in some seconds."
+
+
+def result_of(task: asyncio.Task[T | Refusal]) -> T:
+    """Return what a task obtained for all requests that wait for it.
+
+    Raises:
+        Refusal: It obtained nothing: the reason that it returned, or that the server is stopping.
+    """
+    if task.cancelled():
+        raise stopping()
+    result = task.result()
+    if isinstance(result, Refusal):
+        raise copy_of(result)
+    return result
+
+
+def copy_of(refusal: Refusal) -> Refusal:
+    """Copy a refusal: an exception that several requests raise would collect the tracebacks of all."""
+    status, code = refusal.status, refusal.code
+    return Refusal(status, code, refusal.message, refusal.hint, refusal.headers)
+
+
+def refusal_of(error: ErrorInfo | None) -> Refusal:
+    """Return the refusal for a job that fetched no file.
+
+    Args:
+        error: The error of the job.
+    """
+    match error.code if error is not None else "":
+        case "offline":
+            return origin_offline()
+        case "timeout" | "lock_timeout":
+            message = "the origin of the file is too slow"
+            return Refusal(HTTPStatus.GATEWAY_TIMEOUT, "origin_too_slow", message)
+        case "unauthorised":
+            message = "the origin of the file wants credentials"
+            return Refusal(HTTPStatus.BAD_GATEWAY, "origin_refused", message)
+        case "disk":
+            return disk_full()
+        case "cancelled":
+            message = "the operator of this server cancelled the fetch"
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "fetch_cancelled", message, _LATER, _RETRY_AFTER)
+        case "interrupted":
+            return stopping()
+        case _:
+            return origin_failed()
+
+
+def origin_failed(message: str = "no source could deliver the file with the pinned digest") -> Refusal:
+    """Make the refusal of a file that could not be fetched."""
+    return Refusal(HTTPStatus.BAD_GATEWAY, "origin_failed", message)
+
+
+def origin_offline() -> Refusal:
+    """Make the refusal of a file that a server without a network does not have."""
+    message = "this is not here, and this server may not use the network"
+    return Refusal(HTTPStatus.GATEWAY_TIMEOUT, "origin_offline", message)
+
+
+def disk_full() -> Refusal:
+    """Make the refusal of a file that cannot be stored."""
+    message = "the disk of this server has no room for the file"
+    return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
+
+
+def queue_full() -> Refusal:
+    """Make the refusal of a request that would have to wait for too many others."""
+    message = "this server fetches too many files at the same time"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "fetch_queue_full", message, _LATER, _RETRY_AFTER)
+
+
+def client_gone() -> Refusal:
+    """Make the refusal that ends a request whose client has closed the connection; it is not sent."""
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the client has closed the connection")
+
+
+def check_client(connection: Connection | None) -> None:
+    """End a request whose client is gone: what is sent to it would be dropped.
+
+    Raises:
+        Refusal: The client has closed the connection.
+    """
+    if connection is not None and connection.is_lost:
+        raise client_gone()
+
+
+def stopping() -> Refusal:
+    """Make the refusal of a request that waits while the server stops."""
+    message = "the server is stopping"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", message, _LATER, _RETRY_AFTER)
