@@ -15,6 +15,7 @@ import { jobsView } from "./views/jobs.js";
 import { announcer, connectionView, notices } from "./views/messages.js";
 import { modelDialog } from "./views/model.js";
 import { quarantineView } from "./views/quarantine.js";
+import { sharingView } from "./views/sharing.js";
 import { signIn } from "./views/signin.js";
 import { sourcesView } from "./views/sources.js";
 
@@ -47,6 +48,7 @@ const views = [
   jobsView(byId("downloads"), actions),
   historyView(byId("history")),
   sourcesView(byId("sources"), redraw),
+  sharingView(byId("sharing")),
   diskView(byId("disk")),
   quarantineView(byId("quarantine"), actions),
   summary,

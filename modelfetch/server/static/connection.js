@@ -9,6 +9,7 @@ const LISTS = {
   status: ["v1/status", (status) => ({ type: "status", status })],
   history: ["v1/history?limit=50", ({ runs }) => ({ type: "history", runs })],
   sources: ["v1/sources", ({ sources }) => ({ type: "sources", sources })],
+  sharing: ["v1/sharing", (sharing) => ({ type: "sharing", sharing })],
   quarantine: ["v1/quarantine", ({ entries }) => ({ type: "quarantine", entries })],
   elsewhere: ["v1/elsewhere", ({ runs }) => ({ type: "elsewhere", runs })],
 };
@@ -19,7 +20,7 @@ const SETTLE_MS = 150;
 /** Other processes change the cache too; so often the lists are read anyway. */
 const REFRESH_MS = 30_000;
 
-/** What other processes fetch moves while nothing here does; its answer is read from a few small files. */
+/** What other processes and machines fetch moves while nothing here does; both are cheap to say. */
 const ELSEWHERE_MS = 3_000;
 
 /**
@@ -122,7 +123,7 @@ export function createConnection(tell, denied) {
       document.addEventListener("visibilitychange", adapt);
       addEventListener("online", adapt);
       setInterval(() => live && !document.hidden && load(), REFRESH_MS);
-      setInterval(() => live && !document.hidden && load(["elsewhere"]), ELSEWHERE_MS);
+      setInterval(() => live && !document.hidden && load(["elsewhere", "sharing"]), ELSEWHERE_MS);
     },
   };
 }

@@ -1,12 +1,14 @@
 /** The sentences of the panel: snapshots in, plain text out. Pure. */
 
 import { formatAgo, formatDuration, formatPercent, formatRate, formatSize, plural } from "./format.js";
+import { amounts } from "./parts.js";
 import { countdown } from "./store.js";
 
 const KINDS = {
   local: "this disk",
   cache: "this disk",
   peer: "peer",
+  swarm: "swarm",
   mirror: "mirror",
   ipfs: "IPFS",
   huggingface: "Hugging Face",
@@ -22,8 +24,13 @@ export function kindName(kind) {
 
 /** A source: its kind, and its host where that says more. */
 export function sourceName({ source, host }) {
-  const saysNoMore = source === "local" || source === "cache" || host === "huggingface.co";
-  return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
+  const shown = host === "huggingface.co" ? "" : hostName({ source, host });
+  return source ? [kindName(source), shown].filter(Boolean).join(" ") : "";
+}
+
+/** The host of a source; empty for kinds that have none. */
+export function hostName({ source, host }) {
+  return ["local", "cache", "swarm"].includes(source) ? "" : host;
 }
 
 /** A quarantine entry: its file in the model, else where it was. */
@@ -59,9 +66,10 @@ export function operationName(job) {
   return job.repair ? "Repair" : "Verify";
 }
 
-/** What to call a job's model. */
+/** What to call a job's model, with the files if it is about some of them only: a client of the server asked. */
 export function jobTitle(job) {
-  return job.title || job.model;
+  const name = job.title || job.model;
+  return job.only?.length ? `${name}: ${job.only.join(", ")}` : name;
 }
 
 const JOB_WORDS = {
@@ -161,10 +169,23 @@ const FILE_WORDS = {
   retrying: (file, job, now) => retrying(file, job, now),
   "falling back": (file) => `Falling back: ${route(file)}`,
   verifying: () => "Verifying",
-  done: (file) => sourceName(file),
+  done: (file) => mixture(file) || sourceName(file),
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
+
+/** How many sources a file's bytes have; empty where it has only one. */
+function mixture({ parts = [] }) {
+  const count = amounts(parts).length;
+  return count > 1 ? plural(count, "source") : "";
+}
+
+/** The sources of a file's bytes by their amount, as a screen reader reads them from its bar; empty of only one. */
+export function sourcesText({ parts = [] }) {
+  const sources = amounts(parts);
+  if (sources.length < 2) return "";
+  return sources.map((source) => `${formatSize(source.received)} from ${sourceName(source)}`).join(", ");
+}
 
 /** What a file is doing, in words. */
 export function fileState(file, job, now) {

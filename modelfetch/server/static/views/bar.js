@@ -1,7 +1,8 @@
-/** A progress bar: a track, and a fill that moves by transform. */
+/** A progress bar: a track with a fill that moves by transform, or with a strip in the colours of the sources. */
 
 import { clampPercent } from "../format.js";
 import { h, setAttribute } from "../dom.js";
+import { strip } from "./strip.js";
 
 /**
  * Make a bar.
@@ -16,12 +17,22 @@ export function bar(label, size = "") {
     fill,
   );
   if (size) element.classList.add(size);
-  return { element, update: (state) => update(element, fill, state) };
+  const colours = strip(element);
+  return {
+    element,
+    /**
+     * @param {{percent: number | null, text: string, phase: string}} state percent null where it is unknown
+     * @param {object[]} [ranges] see parts.js; without any, the bar has one colour
+     * @param {(source: object) => string[]} [look]
+     */
+    update(state, ranges = [], look = () => []) {
+      update(element, fill, state);
+      setAttribute(element, "data-sources", ranges.length > 0);
+      colours.update(ranges, look);
+    },
+  };
 }
 
-/**
- * @param {{percent: number | null, text: string, phase: string}} state percent null where it is unknown
- */
 function update(element, fill, { percent, text, phase }) {
   const isKnown = percent !== null;
   const value = clampPercent(percent);

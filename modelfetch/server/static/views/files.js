@@ -3,10 +3,12 @@
 import { plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
 import { phaseIcon } from "../icons.js";
+import { amounts, ranges } from "../parts.js";
 import { shownFiles } from "../store.js";
-import { fileNote, filePercent, fileSize, fileState, pace, progressText } from "../words.js";
+import { fileNote, filePercent, fileSize, fileState, pace, progressText, sourcesText } from "../words.js";
 import { bar } from "./bar.js";
 import { disclosure } from "./disclosure.js";
+import { legend } from "./strip.js";
 
 /** More lines than this nobody reads; those under way or failed come first. */
 const LIMIT = 40;
@@ -28,11 +30,11 @@ export function fileList(id, redraw) {
   const fold = disclosure(`done-${id}`, done, redraw);
   return {
     element: h("div", {}, list, rest, h("div.files-fold", {}, fold.button, fold.element)),
-    update(job, now) {
+    update(job, now, look) {
       const files = shownFiles(job, LIMIT);
       const { open, folded } = split(files);
-      lines(list, open, job, now);
-      if (fold.isOpen) lines(done, folded, job, now);
+      lines(list, open, job, now, look);
+      if (fold.isOpen) lines(done, folded, job, now, look);
       show(list, open.length > 0);
       show(fold.button, folded.length > 0);
       show(fold.element, folded.length > 0 && fold.isOpen);
@@ -51,10 +53,10 @@ function split(files) {
   return { open: files.filter((file) => file.phase !== "done"), folded };
 }
 
-function lines(list, files, job, now) {
+function lines(list, files, job, now, look) {
   reconcile(
     list,
-    files.map((file) => ({ file, job, now })),
+    files.map((file) => ({ file, job, now, look })),
     ({ file }) => file.file,
     ({ file }) => fileLine(file.file),
   );
@@ -65,12 +67,13 @@ function fileLine(name) {
   const progress = bar(name, "bar-thin");
   const cells = Object.fromEntries(CELLS.map((cell) => [cell, h(`span.file-${cell}`)]));
   const note = h("p.file-note");
+  const names = legend();
   const title = h("span.file-name", { text: name, title: name });
-  const element = h("li.file", {}, state.element, title, ...Object.values(cells), progress.element, note);
-  return { element, update: (item) => update(item, { element, state, progress, cells, note }) };
+  const element = h("li.file", {}, state.element, title, ...Object.values(cells), progress.element, names.element, note);
+  return { element, update: (item) => update(item, { element, state, progress, cells, names, note }) };
 }
 
-function update({ file, job, now }, { element, state, progress, cells, note }) {
+function update({ file, job, now, look }, { element, state, progress, cells, names, note }) {
   const words = fileState(file, job, now);
   const { speed, eta } = pace(file);
   state.update(file.phase);
@@ -85,5 +88,10 @@ function update({ file, job, now }, { element, state, progress, cells, note }) {
   show(progress.element, Boolean(percent) || file.phase === "queued");
   setText(note, fileNote(file));
   show(note, Boolean(file.note));
-  progress.update({ percent: file.percent, text: `${words}, ${progressText(file)}`, phase: file.phase });
+  const text = [words, progressText(file), sourcesText(file)].filter(Boolean).join(", ");
+  const parts = file.parts ?? []; // of a server of an earlier version there are none
+  progress.update({ percent: file.percent, text, phase: file.phase }, ranges(parts, file.size), look);
+  const sources = amounts(parts);
+  // The legend of the job names them too; of several files, each has its own amounts.
+  names.update(sources.length > 1 && job.files_total > 1 ? sources : [], look);
 }

@@ -3,6 +3,7 @@
 import { h, setAttribute, setText, show } from "../dom.js";
 import { formatPercent, formatSize } from "../format.js";
 import { phaseIcon } from "../icons.js";
+import { ranges, shares } from "../parts.js";
 import { isEnded } from "../store.js";
 import { failureDetails, jobState, jobTitle, operationName, pace, progressText } from "../words.js";
 import { bar } from "./bar.js";
@@ -10,6 +11,7 @@ import { disclosure } from "./disclosure.js";
 import { fileList } from "./files.js";
 import { jobButtons } from "./job-buttons.js";
 import { jobLog } from "./log.js";
+import { legend } from "./strip.js";
 
 /** Whether a job ended before it had a byte: a bar and its figures would only say 0. */
 const isNothing = (job) => isEnded(job) && job.status !== "completed" && job.received === 0;
@@ -27,6 +29,7 @@ export function jobCard(job, actions) {
     icon: phaseIcon(),
     percent: h("p.job-percent"),
     bar: bar(`${operationName(job)} of ${jobTitle(job)}`),
+    legend: legend(),
     figures: figures(),
     state: h("p.job-state"),
     buttons: jobButtons(job, actions),
@@ -39,6 +42,7 @@ export function jobCard(job, actions) {
     parts.bar.element,
     parts.figures.element,
     h("div.job-words", {}, parts.state),
+    parts.legend.element,
     h(
       "div.job-foot",
       {},
@@ -97,7 +101,7 @@ function figures() {
   };
 }
 
-function update({ job, pending, now }, element, parts) {
+function update({ job, pending, now, look }, element, parts) {
   const words = jobState(job, now);
   const details = failureDetails(job);
   const isBegun = (isEnded(job) && !isNothing(job)) || job.received > 0 || job.phase === "fetching";
@@ -107,7 +111,7 @@ function update({ job, pending, now }, element, parts) {
   setAttribute(element, "data-status", job.status);
   parts.icon.update(job.phase);
   setText(parts.percent, isBegun ? formatPercent(job.percent) : "");
-  parts.bar.update({
+  updateSources(job, look, parts, {
     percent: VAGUE.has(job.phase) && !isBegun ? null : job.percent,
     text: isBegun ? `${words}, ${progressText(job)}` : words,
     phase: job.phase,
@@ -118,8 +122,24 @@ function update({ job, pending, now }, element, parts) {
   setText(parts.message, details.message);
   setText(parts.hint, details.hint);
   show(parts.detailsBox.button, Boolean(details.message));
-  if (parts.filesBox.isOpen) parts.files.update(job, now);
+  if (parts.filesBox.isOpen) parts.files.update(job, now, look);
   parts.filesBox.label(`Files ${job.files_done}/${job.files_total}`);
   show(parts.filesBox.button, job.files_total > 0);
   parts.buttons.update(job, pending);
+}
+
+/** Colour the bar where the bytes have several sources, and name these. */
+function updateSources(job, look, parts, state) {
+  const sources = job.sources ?? []; // a job of an earlier version has none
+  const files = job.files ?? [];
+  // The bar of one file shows which bytes came from where; that of several files only how many.
+  const isOne = job.files_total === 1 && files.length === 1;
+  const coloured = isOne ? ranges(files[0].parts ?? [], job.size) : shares(sources, job.size);
+  parts.bar.update(state, sources.length > 1 ? coloured : [], look);
+  parts.legend.update(hasLegend(sources) ? sources : [], look);
+}
+
+/** What was here before needs no legend; neither does a job without a byte. */
+function hasLegend(sources) {
+  return sources.some(({ source }) => source !== "cache");
 }

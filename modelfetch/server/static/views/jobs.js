@@ -2,6 +2,7 @@
 
 import { glide, reconcile, setText, show } from "../dom.js";
 import { plural } from "../format.js";
+import { looks } from "../parts.js";
 import { isEnded, overall, shownElsewhere, shownJobs } from "../store.js";
 import { elsewhereCard } from "./elsewhere.js";
 import { jobCard } from "./job.js";
@@ -33,7 +34,8 @@ export function jobsView(root, actions) {
   });
   return (state, now) => {
     const jobs = shownJobs(state);
-    const own = (showsOlder ? jobs : recent(jobs)).map((job) => ({ job, pending: state.pending, now }));
+    const look = looks(jobs.flatMap((job) => job.sources ?? [])); // a source looks the same in every job
+    const own = (showsOlder ? jobs : recent(jobs)).map((job) => ({ job, pending: state.pending, now, look }));
     const others = shownElsewhere(state).map((run) => ({ run }));
     const live = own.filter(({ job }) => !isEnded(job));
     glide(list, () =>

@@ -2,7 +2,7 @@
 
 import { formatAgo, formatDuration, formatRate, formatShare, plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
-import { kindName } from "../words.js";
+import { hostName, kindName } from "../words.js";
 
 /** Below these shares of success a source is doubtful, or bad. */
 const GOOD = 0.9;
@@ -52,7 +52,7 @@ function line() {
     update({ health, now }) {
       const success = health.success ?? 0;
       setText(parts.kind, kindName(health.source));
-      setText(parts.host, health.host);
+      setText(parts.host, hostName(health));
       setText(parts.share, health.success === null ? "unknown" : `${formatShare(success)} ok`);
       setText(figures, words(health));
       setText(reason, lastReason(health, now));
