@@ -28,6 +28,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.registry_documents import OCI_MANIFEST, Document
 from modelfetch.model.text import sanitize
 from modelfetch.net.registry_uploads import RegistryUploads
+from modelfetch.net.registry_urls import PLAIN_HINT
 
 if TYPE_CHECKING:
     from modelfetch.bundle.bundled_models import BundledModel
@@ -215,6 +216,8 @@ def _translated(error: SourceError, name: str, repository: RegistryRepository) -
     hint = "Run the command again: what was sent is skipped."
     if error.fault is Fault.NOT_FOUND:
         hint = "Check the address. Some registries require that a repository is created first."
+    elif error.fault is Fault.TLS:
+        hint = PLAIN_HINT
     return UnavailableError(message, hint=error.hint or hint)
 
 

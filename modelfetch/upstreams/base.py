@@ -73,6 +73,8 @@ class Listing:
     """Patterns that the reference itself implies, such as the folder of a pasted page address."""
     notices: tuple[str, ...] = ()
     """Lines for the user, such as "org/old was renamed to org/new"."""
+    is_gated: bool = False
+    """Whether its files are only for users who accepted its terms."""
 
 
 class Upstream(Protocol):

@@ -139,6 +139,7 @@ class HuggingFace:
             huggingface=repo,
             include=include,
             notices=(*notices, *self._notices(state, files, asked)),
+            is_gated=state.is_gated,
         )
 
     @contextmanager

@@ -72,7 +72,9 @@ class Oci:
 
     @classmethod
     def from_access(cls, access: Access) -> Oci:
-        """Use the logins of the user's container tools."""
+        """Use the logins of the user's container tools, unless the run is anonymous."""
+        if not access.loaded.uses_logins:
+            return cls(RegistryApi(access.hub, RegistryAuth(access.hub.client)))
         notices: list[str] = []
         logins = RegistryLogins.of_user(access.environ, notices.append)
         return cls(RegistryApi(access.hub, RegistryAuth(access.hub.client, logins.find)), notices)

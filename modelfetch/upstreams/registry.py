@@ -17,6 +17,7 @@ from modelfetch.model.reference import (
     DiskReference,
     GithubReference,
     IpfsReference,
+    ObjectReference,
     OciReference,
     OllamaReference,
     RepoReference,
@@ -61,6 +62,12 @@ def _url(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
     return Url.from_access(access)
 
 
+def _bucket(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.bucket import Bucket
+
+    return Bucket.from_access(access)
+
+
 def _disk(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
     from modelfetch.upstreams.disk import LocalDisk
 
@@ -84,6 +91,7 @@ UPSTREAMS: Final[dict[type[object], Factory]] = {
     GithubReference: _github,
     IpfsReference: _ipfs,
     UrlReference: _url,
+    ObjectReference: _bucket,
     DiskReference: _disk,
     OciReference: _oci,
     OllamaReference: _ollama,

@@ -42,7 +42,7 @@ from modelfetch.model.registry_documents import (
 from modelfetch.model.text import media_type, quote, sanitize
 from modelfetch.net.hub_client import refused
 from modelfetch.net.registry_auth import RegistryAuth
-from modelfetch.net.registry_urls import RegistryRepository
+from modelfetch.net.registry_urls import PLAIN_HINT, RegistryRepository
 
 if TYPE_CHECKING:
     from modelfetch.net.answers import Answer
@@ -177,8 +177,8 @@ def _translate(
             hint=f"Check the spelling. {login}".rstrip(),
         )
     where = f"{host} ({error.elsewhere})" if error.elsewhere else host
-    hint = error.hint or "Check the host and the network, or try again later."
-    return UnavailableError(f"{where}: cannot resolve {shown}: {error.message}", hint=hint)
+    hint = PLAIN_HINT if error.fault is Fault.TLS else "Check the host and the network, or try again later."
+    return UnavailableError(f"{where}: cannot resolve {shown}: {error.message}", hint=error.hint or hint)
 
 
 def _host(repository: RegistryRepository) -> str:

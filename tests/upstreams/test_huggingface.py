@@ -114,6 +114,7 @@ def test_a_renamed_repository_is_pinned_under_its_new_name(hub: HubClient, hf: H
     assert listing.notices == ("bert-base was renamed to google-bert/bert-base; that name is pinned",)
 
 
+@pytest.mark.slow
 def test_more_than_2500_files_on_many_pages(hub: HubClient, hf: HuggingFaceHub) -> None:
     files = {f"d{n % 7}/part-{n:05}.json": b"%d" % n for n in range(2600)}
     hf.add("org/repo", files)

@@ -83,6 +83,7 @@ def test_a_revision_without_files(hub: HubClient, site: ModelScopeSite) -> None:
     assert "has no files at 'master'" in refused(hub, site).message
 
 
+@pytest.mark.slow
 def test_a_listing_that_was_cut_is_replaced_by_those_of_directories(
     hub: HubClient, site: ModelScopeSite
 ) -> None:
