@@ -32,6 +32,9 @@ Origin = Literal["built-in", "user", "project", "environment"]
 SKELETON_SUFFIX: Final = ".skeleton.car"
 """The skeleton of ``<name>.toml`` is ``<name>.skeleton.car`` beside it; see
 :mod:`modelfetch.engine.skeletons`."""
+TORRENT_SUFFIX: Final = ".torrent"
+"""The torrent of ``<name>.toml`` is ``<name>.torrent`` beside it; see
+:mod:`modelfetch.swarm.torrent_files`."""
 
 _SETTING: Final[dict[Origin, str]] = {
     "built-in": "the built-in catalog",
@@ -72,6 +75,8 @@ def read_index(directory: Path) -> Index:
 
 
 _builtin_index = cache(lambda: read_index(BUILTIN))
+_builtin_read: dict[Path, tuple[_FileState, Manifest]] = {}
+"""Built-in manifests that were read, for all catalogs of this process, with the state of their files."""
 
 
 class Catalog:
@@ -90,7 +95,7 @@ class Catalog:
         self._used: dict[str, CatalogEntry] = {}
         """Models that were looked up, by name."""
         self._read: dict[Path, tuple[_FileState, Manifest]] = {}
-        """Manifests that were read, with the state of their files: a large one takes 0.1 s to read."""
+        """The same for all other manifests: a large one takes 0.1 s to read."""
 
     @classmethod
     def open(
@@ -122,6 +127,13 @@ class Catalog:
         for path in environment:
             entries += _named(path, "environment")
         return cls(entries, [*filter(None, [user]), *project, *environment], notices)
+
+    def reuse(self, earlier: Catalog) -> None:
+        """Take over the manifests that an earlier listing has read, as far as their files did not change.
+
+        For a server, which lists the catalogs again for each use. Both share what is read from now on.
+        """
+        self._read = earlier._read
 
     @property
     def consulted(self) -> tuple[Path, ...]:
@@ -188,17 +200,20 @@ class Catalog:
         if content is not None:
             return load_manifest(path, content)
         state = _file_state(path)
-        known = self._read.get(path)
+        read = _builtin_read if path.parent == BUILTIN else self._read
+        known = read.get(path)
         if known is None or known[0] != state or state is None:
-            self._read[path] = known = state, _with_skeleton(load_manifest(path), path)
+            read[path] = known = state, _with_companions(load_manifest(path), path)
         return known[1]
 
 
-def _with_skeleton(manifest: Manifest, path: Path) -> Manifest:
-    """Note where the skeleton of a model is looked for, if its files have CIDs."""
-    if not any(file.cid for file in manifest.files):
-        return manifest
-    return replace(manifest, skeleton=str(path.with_name(manifest.name + SKELETON_SUFFIX)))
+def _with_companions(manifest: Manifest, path: Path) -> Manifest:
+    """Note where the skeleton of a model is looked for, if its files have CIDs, and its torrent."""
+    if any(file.cid for file in manifest.files):
+        manifest = replace(manifest, skeleton=str(path.with_name(manifest.name + SKELETON_SUFFIX)))
+    if manifest.swarm is not None:
+        manifest = replace(manifest, torrent=str(path.with_name(manifest.name + TORRENT_SUFFIX)))
+    return manifest
 
 
 def _merged(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:

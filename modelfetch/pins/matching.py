@@ -17,13 +17,14 @@ from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.reference import (
     DiskReference,
     GithubReference,
+    ObjectReference,
     OciReference,
     OllamaReference,
     RepoReference,
     UrlReference,
 )
 from modelfetch.model.text import quote
-from modelfetch.pins.pin import PinRequest, origin_text
+from modelfetch.pins.pin import origin_text
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest, PinOrigin
@@ -103,28 +104,6 @@ def is_source_of(manifest: Manifest, wanted: Wanted) -> bool:
     return wanted.patterns in (None, (origin.include, origin.exclude))
 
 
-def request_of(manifest: Manifest, reference: Reference) -> PinRequest:
-    """Return the request that pins the upstream of a manifest again, at its newest revision.
-
-    Args:
-        manifest: The pin.
-        reference: Its ``[upstream].ref``, parsed. The other sources are those that the manifest names.
-    """
-    origin = manifest.upstream
-    others: list[Reference] = []
-    if manifest.huggingface is not None and not _is_on(reference, "hf"):
-        others.append(RepoReference("hf", manifest.huggingface.repo, None, manifest.huggingface.type))
-    if manifest.modelscope is not None and not _is_on(reference, "ms"):
-        others.append(RepoReference("ms", manifest.modelscope.repo, None, manifest.modelscope.type))
-    return PinRequest(
-        (reference, *others),
-        manifest.name,
-        origin.include if origin else (),
-        origin.exclude if origin else (),
-        is_repeat=True,
-    )
-
-
 def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision, as ``--revision`` asks.
 
@@ -188,8 +167,6 @@ def _has_source(manifest: Manifest, reference: Reference) -> bool:
         return manifest.oci == f"{reference.registry}/{reference.repository}"
     if isinstance(reference, UrlReference):
         return any(reference.url in file.urls for file in manifest.files)
+    if isinstance(reference, ObjectReference):
+        return any(url.startswith(reference.text) for file in manifest.files for url in file.urls)
     return not isinstance(reference, DiskReference)
-
-
-def _is_on(reference: Reference, hub: str) -> bool:
-    return isinstance(reference, RepoReference) and reference.hub == hub

@@ -67,6 +67,7 @@ def open_session(
     offline: bool = False,
     keep: bool = True,
     public_only: bool = False,
+    named: Sequence[str] = (),
     progress: Progress = lambda *_: None,
     waiting: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PinSession]:
@@ -80,6 +81,7 @@ def open_session(
         public_only: Whether requests must stay in the public internet, apart from the hubs that settings and
             environment name: the references come from a client of a server, which must not reach through it
             what it cannot reach itself.
+        named: Further addresses that may be private then.
         progress: Called with a file, and how many of its bytes were read.
         waiting: Called with a line before each delay that a server asked for.
     """
@@ -89,7 +91,7 @@ def open_session(
 
     loaded = _loaded(workspace, offline=offline)
     cancel = cancel or Cancellation()
-    may_be_private = _configured(loaded, os.environ) if public_only else None
+    may_be_private = (*_configured(loaded, os.environ), *named) if public_only else None
     hub = HubClient.of_settings(loaded.settings, cancel, waiting=waiting, may_be_private=may_be_private)
     access = Access(hub, loaded, os.environ)
     try:

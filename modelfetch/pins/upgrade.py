@@ -235,6 +235,7 @@ def carried_over(old: Manifest, new: Manifest) -> Manifest:
         format=old.format or new.format,
         mirrors=old.mirrors,
         ipfs_cid=old.ipfs_cid if old.identity == new.identity else None,
+        swarm=old.swarm if old.identity == new.identity else None,
         upstream=upstream,
     )
 

@@ -8,7 +8,8 @@ it comes with the package; a copy can be written elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -110,27 +111,44 @@ def write_copy(path: Path, manifest: Manifest, tree: ModelTree) -> None:
         raise StoreError(f"cannot write {sanitize(str(path))}: {error.strerror}") from error
 
 
-def record(
-    history: History,
-    manifest: Manifest,
-    tree: ModelTree | None,
-    started: datetime,
-    failure: BaseException | None,
-) -> None:
-    """Record a run in the history, and the CIDs of a model that was published.
+@contextmanager
+def recorded(
+    history: History, manifest: Manifest, operation: str = OPERATION, *, dry_run: bool
+) -> Iterator[list[ModelTree]]:
+    """Record the run of a block in the history, whether it completes or fails, and the CIDs of its model.
 
     Args:
-        history: The history.
+        history: The history, which is closed at the end.
         manifest: The model.
-        tree: Its blocks; None if they are not known.
-        started: When the run began.
-        failure: Why it did not complete, or None.
+        operation: Name of the command.
+        dry_run: Whether nothing is recorded.
+
+    Yields:
+        A list to which the block appends the blocks of the model when all targets have them.
     """
-    now = datetime.now(UTC)
+    started = datetime.now(UTC)
+    trees: list[ModelTree] = []
+    failure: BaseException | None = None
+    try:
+        yield trees
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        if not dry_run:
+            now = datetime.now(UTC)
+            cids = [row for tree in trees for row in _cid_rows(manifest, tree, now)]
+            with history:
+                history.write(runs=[_run_row(manifest, operation, started, now, failure)], cids=cids)
+
+
+def _run_row(
+    manifest: Manifest, operation: str, started: datetime, now: datetime, failure: BaseException | None
+) -> RunRow:
     outcome, exit_code, error = _end(failure)
-    run = RunRow(
+    return RunRow(
         run=os.urandom(6).hex(),
-        operation=OPERATION,
+        operation=operation,
         models=(manifest.name,),
         started_at=started,
         finished_at=now,
@@ -140,8 +158,6 @@ def record(
         error=error,
         seconds=(now - started).total_seconds(),
     )
-    cids = _cid_rows(manifest, tree, now) if tree is not None and failure is None else []
-    history.write(runs=[run], cids=cids)
 
 
 def _end(failure: BaseException | None) -> tuple[str, int, str]:

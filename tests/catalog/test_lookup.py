@@ -190,6 +190,23 @@ def test_a_manifest_that_changed_is_read_again(tmp_path: Path) -> None:
 # Names that a project takes over
 
 
+def test_a_later_listing_reuses_what_did_not_change(tmp_path: Path) -> None:
+    write(tmp_path, "same")
+    write(tmp_path, "changed")
+    first = opened(user=tmp_path)
+    before = [first.get("same"), first.get("changed")]
+    write(tmp_path, "changed", title="new and longer")
+    later = opened(user=tmp_path)
+    later.reuse(first)
+    assert later.get("same") is before[0]
+    assert later.get("changed").title == "new and longer"
+    (tmp_path / "same.toml").unlink()
+    last = opened(user=tmp_path)
+    last.reuse(later)
+    with pytest.raises(UnknownModelError):
+        last.get("same")
+
+
 def test_a_built_in_name_that_a_project_takes_over_is_announced_when_it_is_used(tmp_path: Path) -> None:
     own = write(tmp_path / "own", "mine")
     for name in ("whisper-base", "pocket-tts-en-int8", "mine", "new"):

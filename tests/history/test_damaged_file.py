@@ -60,6 +60,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("is_read_first", [True, False], ids=["read first", "written first"])
 def test_a_damaged_file_is_moved_aside_and_a_new_one_started(
@@ -90,6 +91,7 @@ def test_an_empty_file_is_a_history_without_rows(path: Path) -> None:
         assert (history.runs(), history.notice, aside(path)) == ([run()], "", [])
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_flipped_bytes_never_raise(path: Path, seed: int) -> None:
     good = remember(path, 40)
@@ -201,6 +203,7 @@ def test_a_newer_version_is_left_alone(path: Path) -> None:
     assert (path.read_bytes(), aside(path)) == (before, [])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE_FACTOR * 2), (False, 2)])
 def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(moves: bool, tries: int) -> None:
     """Each attempt takes half of the wait; the total wait is bounded in any case."""

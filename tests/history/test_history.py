@@ -39,6 +39,22 @@ def test_every_row_comes_back_as_it_was(row: Any) -> None:
     assert decode(type(row), encode(row)) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (("r", 1, '{"n": NaN}'), "NaN is no JSON"),
+        (("r", 1, '{"n": -Infinity}'), "-Infinity is no JSON"),
+        (("r", 1, '{"n": 1e999}'), "not a number that JSON has"),
+        *((("r", number, "{}"), "not a row of") for number in (-1, float("inf"), 1 << 63, "1")),
+        *(((text, 1, "{}"), "not a row of") for text in (None, b"r")),
+        *((("r", 1, text), "not a row of") for text in ("[]", None)),
+    ],
+)
+def test_values_that_were_never_written_are_no_row(values: tuple[object, ...], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        decode(EventRow, values)
+
+
 def test_the_columns_of_each_table_are_the_fields_of_its_rows(history: History, path: Path) -> None:
     history.write(runs=[run()])
     history.close()

@@ -55,6 +55,7 @@ def plant(path: Path, script: str) -> None:
         connection.executescript(script)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("script", PLANTED.values(), ids=PLANTED)
 @pytest.mark.parametrize("is_read_first", [True, False], ids=["read first", "written first"])
 def test_a_crafted_schema_is_never_used(path: Path, script: str, *, is_read_first: bool) -> None:
@@ -152,6 +153,7 @@ def test_a_cancelled_run_does_not_wait_for_an_endless_table(path: Path) -> None:
         assert history.notice == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
 def test_the_exception_of_a_signal_handler_is_raised(path: Path) -> None:
     """In the middle of a statement, where sqlite3 would swallow it."""
@@ -198,6 +200,7 @@ VALUES = {
 }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(("table", "column", "value"), VALUES.values(), ids=VALUES)
 def test_a_value_of_another_type_counts_as_damage(path: Path, table: str, column: str, value: object) -> None:
     remember(path, 2)
@@ -251,6 +254,7 @@ def directory(beside: Path, _victim: Path) -> None:
     beside.mkdir()
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("suffix", SIDE_SUFFIXES)
 @pytest.mark.parametrize("make", [link, hard_link, fifo, directory])
 @pytest.mark.parametrize("has_database", [True, False], ids=["beside one", "alone"])

@@ -40,7 +40,10 @@ def asked(cache: Path, *, manifest: Manifest = MIRRORED, options: RunOptions | N
     environ = {"MODELFETCH_CACHE_DIR": str(cache), "MODELFETCH_IPFS_GATEWAYS": GATEWAYS, "HOME": str(cache)}
     loaded = load(flags={}, environ=environ, cwd=cache)
     runtime = assemble(loaded, options or RunOptions(), Cancellation())
-    return [f"{offer.kind} {offer.host}" for offer in runtime.offers((manifest, manifest.files[0]))]
+    try:
+        return [f"{offer.kind} {offer.host}" for offer in runtime.offers((manifest, manifest.files[0]))]
+    finally:
+        runtime.close()  # a program may listen where a local node would, and so have a connection
 
 
 def test_without_a_history_the_order_is_that_of_settings_and_manifest(tmp_path: Path) -> None:
@@ -85,6 +88,7 @@ def test_a_damaged_history_changes_no_order(tmp_path: Path) -> None:
     assert asked(tmp_path) == ["mirror m.example", "mirror n.example"]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.lean
 @pytest.mark.parametrize("module", ["modelfetch.reporters.recorder", "modelfetch.history", "modelfetch.api"])
 def test_sqlite_is_not_imported_before_it_is_used(module: str) -> None:

@@ -368,6 +368,7 @@ def test_an_unusable_history_is_a_notice_and_does_not_fail_the_run(history: Coun
     assert "could not be written: it is not a regular file" in reporter.notice
 
 
+@pytest.mark.slow
 def test_a_locked_history_is_waited_for_once_at_the_end(path: Path) -> None:
     with History(path) as first:
         first.write(cids=[CidRow("c", "", "", "", next(stamped([])).at, 0, 0)])

@@ -9,8 +9,7 @@ import pytest
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse_reference import parse_reference
-from modelfetch.model.reference import RepoReference
-from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, is_source_of, request_of
+from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, is_source_of
 from tests.pins.fakes import COMMIT, HF, MS
 
 
@@ -115,14 +114,6 @@ def test_a_pin_is_found_by_a_repository_that_it_names(ref: str, text: str, expec
     assert is_source_of(pin, wanted) == expected
     assert not is_source_of(pin, replace(wanted, patterns=((), ())))
     assert not is_source_of(replace(pin, upstream=None), wanted)
-
-
-def test_the_request_of_a_pin_names_all_its_hubs_and_patterns() -> None:
-    pin = replace(manifest("hf:org/Repo", ("*.onnx",), ("x*",)), modelscope=ModelScopeRepo("o/r", "master"))
-    request = request_of(pin, HF)
-    assert request.references == (HF, RepoReference("ms", "o/r"))
-    assert (request.name, request.include, request.exclude) == ("m", ("*.onnx",), ("x*",))
-    assert request.is_repeat
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from modelfetch.model.reference import Reference
 from modelfetch.pins.outdated import PARALLEL, Checked, check_pins, git_blob_ids
 from modelfetch.store import Store
 from modelfetch.upstreams.base import Listing, Upstream
+from tests.patience import IN_TIME
 from tests.pins.moving import NEW, OLD, Hub, git_blob, listed, parse, pin, sha256
 
 SAME = (listed("config.json", b"{}", is_stated=False), listed("model.bin", b"weights"))
@@ -101,7 +102,7 @@ def test_upstreams_are_asked_at_the_same_time_but_not_all_at_once() -> None:
 
     class Slow(Hub):
         def resolve(self, reference: Reference) -> Listing:
-            barrier.wait(20)
+            barrier.wait(IN_TIME)
             return super().resolve(reference)
 
     hub = Slow()

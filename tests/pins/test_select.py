@@ -138,6 +138,7 @@ def test_nothing_to_pin_is_an_error() -> None:
     assert "no file to pin" in refused([]).message
 
 
+@pytest.mark.slow
 def test_there_is_a_limit_of_files() -> None:
     error = refused([f"d/{number}" for number in range(FILES_LIMIT + 1)])
     assert "20,001 files" in error.message

@@ -16,6 +16,9 @@ MIB = 1 << 20
 BIG = random.Random(7).randbytes(4 * MIB + 5)
 """Five chunks."""
 FILES = {"big.bin": BIG, "sub/config.json": b"{}", "empty.txt": b""}
+DATA = BIG[:300]
+SMALL = FILES | {"big.bin": DATA}
+"""The same model for tests that do not count chunks; hashing and sending five takes most of a command."""
 
 
 @cache

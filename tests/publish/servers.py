@@ -23,6 +23,7 @@ from modelfetch.ipfs.errors import MalformedError
 from modelfetch.ipfs.file_tree import FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025, Profile
 from tests.loopback import LoopbackHandler, LoopbackServer
+from tests.patience import HELD
 
 ADDRESSES = [
     "/ip4/127.0.0.1/tcp/4001",
@@ -122,7 +123,7 @@ def _handler_of(owner: PublishServer) -> type[LoopbackHandler]:
             for _piece in content:  # what was not read
                 pass
             if fault is not None and fault.is_silent:
-                owner.leave.wait(30)
+                owner.leave.wait(HELD)
             if fault is not None and (fault.is_lost or fault.is_silent or fault.cut_after is not None):
                 self.close_connection = True
                 return

@@ -112,7 +112,7 @@ def test_a_skeleton_has_everything_but_leaves(tmp_path: Path) -> None:
     assert [part.length for part in file_parts(tree.files[0], set())] == [0, MIB]
 
 
-@every_profile
+@pytest.mark.parametrize("profile", [UNIXFS_V1_2025, pytest.param(UNIXFS_V0_2015, marks=pytest.mark.slow)])
 def test_a_directory_of_shards_is_walked_too(tmp_path: Path, profile: Profile) -> None:
     (tmp_path / "x").write_bytes(b"x")
     names = [f"{number:0>40}.bin" for number in range(4_200)]
