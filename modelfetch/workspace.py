@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.events import Event, Planned
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.engine.setup import RunOptions
+    from modelfetch.engine.setup import Attached, RunOptions
     from modelfetch.history import AttemptRow, History
     from modelfetch.reporters.history_rows import HistoryRows
     from modelfetch.reporters.recorder import Recorder
@@ -285,7 +285,7 @@ class Workspace:
         run = options.run
         if _has_demo(manifests):  # one connection, so that a person can follow its cut and its fallback
             run = replace(run, connections=1)
-        runtime = self._runtime(run, cancel)
+        runtime = self._runtime(run, cancel, options.attached)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
             wanted = replace(
@@ -351,18 +351,15 @@ class Workspace:
         except OSError:  # the working directory is gone
             return []
 
-    def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
+    def _runtime(
+        self, options: RunOptions, cancel: Cancellation | None = None, attached: Attached | None = None
+    ) -> Runtime:
         from modelfetch.cancel import Cancellation
         from modelfetch.engine.setup import assemble
 
-        offline = options.offline or self.loaded.offline
-        return assemble(
-            self.loaded,
-            replace(options, offline=offline),
-            cancel or Cancellation(),
-            foreign=self.catalog.of_project(),
-            notices=self.notices,
-        )
+        asked = replace(options, offline=options.offline or self.loaded.offline)
+        foreign, cancel = self.catalog.of_project(), cancel or Cancellation()
+        return assemble(self.loaded, asked, cancel, attached=attached, foreign=foreign, notices=self.notices)
 
 
 def _run(

@@ -29,7 +29,7 @@ References = Annotated[
     list[str],
     typer.Argument(
         metavar="REF...",
-        help="hf:ORG/REPO, ms:..., gh:..., oci:..., ollama:..., ipfs:..., a URL, a path, or a hub's page.",
+        help="hf:ORG/REPO, ms:..., gh:..., oci:..., ollama:..., ipfs:..., s3:..., a URL, path or hub's page.",
         show_default=False,
     ),
 ]

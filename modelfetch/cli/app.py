@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -93,7 +94,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
 }
 """The module in this package of each subcommand, and its function if that has another name."""
 
-_GROUPS: Final = ("bundle", "config", "quarantine")
+_GROUPS: Final = ("bundle", "config", "quarantine", "swarm")
 """The modules in this package whose ``app`` is a group of subcommands."""
 
 _ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
@@ -133,6 +134,22 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+def _is_known(word: str) -> bool:
+    """Whether a word is the name of a subcommand or of a group, or another name of one."""
+    return word in _COMMANDS or word in _GROUPS or word in ALIASES
+
+
+@cache
+def _command(named: tuple[str, ...], is_help: bool) -> Any:
+    """Inspect a subcommand, once in a process that calls it often.
+
+    Args:
+        named: The subcommand; empty for all of them.
+        is_help: Whether the arguments ask for the help of the command itself, and for nothing else.
+    """
+    return typer.main.get_command(command_line(["--help"] if is_help else named))
+
+
 def _function(name: str) -> Callable[..., None]:
     """Import the function of a subcommand."""
     module, _, function = _COMMANDS[name].partition(".")
@@ -160,7 +177,9 @@ def call() -> int:
         ModelfetchError: The command failed.
     """
     try:
-        code = int(command_line(sys.argv[1:])(prog_name="modelfetch", standalone_mode=False) or 0)
+        named = tuple(word for word in without_verbose(sys.argv[1:])[:1] if _is_known(word))
+        command = _command(named, sys.argv[1:] in (["--help"], ["-h"]))
+        code = int(command(prog_name="modelfetch", standalone_mode=False) or 0)
     except SystemExit as leaving:  # raised by shell completion, which exits by itself
         code = int(str(leaving.code or 0))
     except typer.Abort:

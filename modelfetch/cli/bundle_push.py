@@ -1,4 +1,4 @@
-"""``bundle push`` and ``bundle pull``: models through a registry that other machines reach, too.
+"""``bundle push`` and ``bundle pull``: models through a registry or a bucket that other machines reach, too.
 
 ``push`` writes the artifacts that ``bundle create`` would write into a registry, and skips what is there.
 ``pull`` is ``ensure`` of a reference to such an artifact. stdout gets a line for each model::
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from modelfetch.cli import options
+from modelfetch.cli import options, pushing
+from modelfetch.cli.bucket_push import push_to_bucket
 from modelfetch.cli.output import notes, print_json, print_line, say
 
 if TYPE_CHECKING:
-    from modelfetch.bundle.push import Pushed, PushedBlob, PushedModel, Pusher
+    from modelfetch.bundle.push import Pushed, PushedModel, Pusher
     from modelfetch.bundle.push_targets import Target
     from modelfetch.workspace import Workspace
 
@@ -43,7 +44,7 @@ Repository = Annotated[
     str,
     typer.Argument(
         metavar="REF",
-        help="Where they go: oci:REGISTRY/REPO or oci:REGISTRY/REPO:TAG.",
+        help="Where they go: oci:REGISTRY/REPO, oci:REGISTRY/REPO:TAG or s3://BUCKET/PREFIX.",
         show_default=False,
     ),
 ]
@@ -72,28 +73,47 @@ def push(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Push models that are present to a registry.
+    """Push models that are present to a registry or a bucket.
 
-    Prints the reference of each. Files that the registry has are skipped, and a push that was interrupted
-    continues when it is run again. The tag is the version of the model if none is given. Several models go to
-    REPO/NAME each. Logins are those of docker and podman.
+    Prints the reference of each; for a bucket the template of the mirror that it is. Files that are there are
+    skipped, and a push that was interrupted continues when it is run again. In a registry, the tag is the
+    version of the model if none is given, and several models go to REPO/NAME each. Logins are those of docker
+    and podman, or of the tools of the object store.
     """
-    from modelfetch.bundle.push_targets import target_of, targets
+    from modelfetch.bundle.push_targets import bucket_of, target_of
+    from modelfetch.model.object_address import ObjectAddress
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    target = target_of(reference)
-    _check_online(workspace, target, offline=offline)
-    is_silent = quiet or json
-    if not is_silent:
+    place = bucket_of(reference) or target_of(reference)
+    _check_online(workspace, place.place, offline=offline)
+    if not (quiet or json):
         notes(workspace)
     with ExitStack() as stack:
         models = _models(stack, workspace, names, from_)
+        if isinstance(place, ObjectAddress):
+            push_to_bucket(workspace, models, place, dry_run=dry_run, quiet=quiet, json=json)
+        else:
+            _push_to_registry(workspace, models, place, dry_run=dry_run, quiet=quiet, json=json)
+
+
+def _push_to_registry(
+    workspace: Workspace,
+    models: Sequence[PushedModel],
+    target: Target,
+    *,
+    dry_run: bool,
+    quiet: bool,
+    json: bool,
+) -> None:
+    from modelfetch.bundle.push_targets import targets
+
+    with _pusher(workspace, quiet=quiet or json, dry_run=dry_run) as pusher:
         placed = targets(target, [(each.manifest.name, each.manifest.version) for each in models])
-        pusher = stack.enter_context(_pusher(workspace, quiet=is_silent, dry_run=dry_run))
         done: list[tuple[PushedModel, Target, Pushed]] = []
         for model, place in zip(models, placed, strict=True):
-            pushed = pusher.push(model, place.repository, place.tag, dry_run=dry_run)
+            with pushing.recorded(workspace, model, dry_run=dry_run):
+                pushed = pusher.push(model, place.repository, place.tag, dry_run=dry_run)
             done.append((model, place, pushed))
             if not json:  # at once: what was pushed stays pushed, even if a later model fails
                 _print(model, place, pushed, dry_run=dry_run, quiet=quiet)
@@ -122,12 +142,12 @@ def pull(
     raise typer.Exit(run_ensure([reference], asked, json=json, quiet=quiet))
 
 
-def _check_online(workspace: Workspace, target: Target, *, offline: bool) -> None:
+def _check_online(workspace: Workspace, where: str, *, offline: bool) -> None:
     from modelfetch.errors import OfflineError
 
     if offline or workspace.loaded.offline:
         raise OfflineError(
-            f"cannot push to {target.repository.registry}: the network may not be used",
+            f"cannot push to {where}: the network may not be used",
             hint="Run again without --offline (MODELFETCH_OFFLINE, HF_HUB_OFFLINE).",
         )
 
@@ -171,77 +191,33 @@ def _bundled(stack: ExitStack, names: Sequence[str], from_: str) -> list[PushedM
 @contextmanager
 def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pusher]:
     """Open connections to registries, with the logins of the user's container tools."""
-    from modelfetch.bundle.blob_upload import Watch
     from modelfetch.bundle.push import Pusher
     from modelfetch.bundle.upload_notes import UploadNotes
-    from modelfetch.cancel import Cancellation
-    from modelfetch.cli.pinning import ProgressLine
-    from modelfetch.net.hub_client import HubClient
     from modelfetch.net.registry_auth import RegistryAuth
     from modelfetch.settings.docker_credentials import RegistryLogins
 
-    line = ProgressLine(quiet=quiet)
-    hub = HubClient.of_settings(workspace.loaded.settings, Cancellation(), waiting=line.say)
-    logins = RegistryLogins.of_user(os.environ, lambda text: line.say(f"note: {text}"))
     upload_notes = UploadNotes(workspace.loaded.cache_dir)
-    watch = Watch(lambda path, done, size: line.show("pushing", path, done, size), line.say)
-    auth = RegistryAuth(hub.client, logins.find, is_writing=not dry_run)
-    try:
-        yield Pusher(hub, auth, upload_notes, watch, lambda each: line.say(_blob_line(each)))
-    except KeyboardInterrupt:
-        line.say("cancelled; run the command again to continue")
-        raise
-    finally:
-        line.clear()
-        hub.client.close()
-        upload_notes.tidy()
-
-
-def _blob_line(each: PushedBlob) -> str:
-    from modelfetch.model.units import format_size
-
-    words = {"present": "already there", "pushed": "pushed", "missing": "would push"}
-    earlier = f", {format_size(each.continued_at)} of it earlier" if each.continued_at else ""
-    return f"{words[each.state]}: {each.blob.path} ({format_size(each.blob.size)}{earlier})"
+    with pushing.connections(workspace, quiet=quiet) as used:
+        logins = RegistryLogins.of_user(os.environ, lambda text: used.line.say(f"note: {text}"))
+        auth = RegistryAuth(used.hub.client, logins.find, is_writing=not dry_run)
+        try:
+            yield Pusher(used.hub, auth, upload_notes, used.watch, used.report)
+        finally:
+            upload_notes.tidy()
 
 
 def _print(model: PushedModel, place: Target, pushed: Pushed, *, dry_run: bool, quiet: bool) -> None:
-    from modelfetch.bundle.push import total
-    from modelfetch.model.units import format_size
-
-    there = total(pushed.blobs, "present")
     if not quiet:
-        moved = total(pushed.blobs, "missing") if dry_run else sum(each.sent for each in pushed.blobs)
-        verb = "would push" if dry_run else "pushed"
-        tag = ", and the tag" if pushed.is_tagged else ""
-        say(
-            f"{verb} {model.manifest.name} {model.manifest.version} to {place.text}: {format_size(moved)}; "
-            f"{format_size(there)} already there{tag}"
-        )
+        words = pushing.summary(model, pushed.blobs, place.text, dry_run=dry_run)
+        say(f"{words}{', and the tag' if pushed.is_tagged else ''}")
     print_line(place.by_digest(model.sha256))
 
 
 def _document(model: PushedModel, place: Target, pushed: Pushed) -> dict[str, Any]:
-    manifest = model.manifest
-    return {
-        "model": manifest.name,
-        "version": manifest.version,
-        "identity": manifest.identity,
+    named = {
         "reference": place.by_digest(model.sha256),
         "tag": place.tag,
         "tagged": pushed.is_tagged,
         "digest": f"sha256:{model.sha256}",
-        "size": sum(each.blob.size for each in pushed.blobs),
-        "sent": sum(each.sent for each in pushed.blobs),
-        "blobs": [
-            {
-                "path": each.blob.path,
-                "digest": f"sha256:{each.blob.sha256}",
-                "size": each.blob.size,
-                "state": each.state,
-                "sent": each.sent,
-                "continued_at": each.continued_at,
-            }
-            for each in pushed.blobs
-        ],
     }
+    return pushing.document(model, pushed.blobs, named)

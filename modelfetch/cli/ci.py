@@ -1,8 +1,9 @@
-"""``ci``: print a recipe for a CI service or a container, with the models of the project filled in.
+"""``ci``: print a recipe for a CI service, a container or a cluster, with the project's models filled in.
 
-The recipes for GitHub and GitLab read the project's ``modelfetch.toml`` when they run, unless models are
-named. Those for containers name the models, and contain or copy the manifests of the project's own catalog,
-so that nothing else of the project is needed in the container::
+The recipes for GitHub, GitLab, Slurm and Ray read the project's ``modelfetch.toml`` when they run, unless
+models are named. The others name the models, and contain or copy the manifests of the project's own catalog,
+with their torrents where a swarm is used, so that nothing else of the project is needed in a container or on
+a host::
 
     modelfetch ci github > .github/workflows/models.yml
     modelfetch ci docker silero-vad > Containerfile
@@ -10,6 +11,7 @@ so that nothing else of the project is needed in the container::
 
 from __future__ import annotations
 
+import base64
 import json as jsonlib
 import re
 import shlex
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from modelfetch.catalog.lookup import TORRENT_SUFFIX
 from modelfetch.cli import options
 from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.errors import UsageError
@@ -58,18 +61,23 @@ class Target(StrEnum):
     DOCKER = "docker"
     COMPOSE = "compose"
     KUBERNETES = "kubernetes"
+    SLURM = "slurm"
+    RAY = "ray"
+    ANSIBLE = "ansible"
 
     @property
     def is_checkout(self) -> bool:
         """Whether the recipe runs in a checkout of the project, with its modelfetch.toml and catalogs."""
-        return self in (Target.GITHUB, Target.GITLAB)
+        return self in (Target.GITHUB, Target.GITLAB, Target.SLURM, Target.RAY)
 
 
 def ci(
     target: Annotated[
         Target,
         typer.Argument(
-            metavar="TARGET", help="github, gitlab, docker, compose or kubernetes.", show_default=False
+            metavar="TARGET",
+            help="github, gitlab, docker, compose, kubernetes, slurm, ray or ansible.",
+            show_default=False,
         ),
     ],
     names: options.Names = None,
@@ -85,7 +93,7 @@ def ci(
     ] = f"localhost/modelfetch:{__version__}",
     json: options.Json = False,
 ) -> None:
-    """Print a recipe for a CI service or a container.
+    """Print a recipe for a CI service, a container or a cluster.
 
     The models are filled in: those that are named, or those that modelfetch.toml lists.
     """
@@ -98,9 +106,10 @@ def ci(
     workspace = Workspace.open()
     manifests = workspace.manifests(names_of(workspace, names or ()))
     own = dict(_own_manifests(workspace, manifests, target))
-    values = _values(manifests, own, package, image) | {
+    root = _root(workspace)
+    values = _values(manifests, own, package, image, root) | {
         "NAMES": " " + " ".join(manifest.name for manifest in manifests) if names else "",
-        **_kubernetes(own if target is Target.KUBERNETES else {}, _root(workspace)),
+        **_kubernetes(own if target is Target.KUBERNETES else {}, root),
     }
     recipe = RECIPES[target]
     text = fill(recipe.text, values)
@@ -154,24 +163,26 @@ def _own_manifests(
 
 
 def _values(
-    manifests: Sequence[Manifest], own: Mapping[str, Path], package: str, image: str
+    manifests: Sequence[Manifest], own: Mapping[str, Path], package: str, image: str, root: Path
 ) -> dict[str, str]:
     """The values of all fields but NAMES."""
     from modelfetch.cli.cache_key import key_of
 
     names = [manifest.name for manifest in manifests]
-    is_directory = package.startswith((".", "/"))
+    directory, extras = _directory(package)
     return {
         "MODELS": ", ".join(names),
         "WORDS": " ".join(names),
         "LIST": ", ".join(map(jsonlib.dumps, names)),
+        "ITEMS": "\n".join(f"- {jsonlib.dumps(name)}" for name in names),
         "KEY": key_of(manifests),
         "PACKAGE": shlex.quote(package),
-        "PACKAGE_IN_IMAGE": "/tmp/modelfetch" if is_directory else shlex.quote(package),  # noqa: S108 - in an image
-        "COPY_PACKAGE": f"COPY {package} /tmp/modelfetch" if is_directory else "",
+        "PACKAGE_IN_IMAGE": shlex.quote(f"/tmp/modelfetch{extras}" if directory else package),  # noqa: S108 - in an image
+        "COPY_PACKAGE": f"COPY {directory} /tmp/modelfetch" if directory else "",
         "IMAGE": image,
         "LAYERS": "\n".join(_layer(name, own.get(name)) for name in names),
         **_compose(own),
+        **_ansible(own, package, root),
     }
 
 
@@ -192,13 +203,63 @@ def _compose(own: Mapping[str, Path]) -> dict[str, str]:
     }
 
 
+_ON_HOST: Final = "/usr/local/src/modelfetch"
+"""Where a checkout is copied to on a host."""
+_FOR_SERVICE: Final = "[serve,swarm]"
+"""Extras that the service on a host needs."""
+_COPY_TASK: Final = """\
+- name: {title}
+  ansible.builtin.copy:
+    src: "{source}"
+    dest: {target}
+    mode: "{mode}"
+"""
+
+
+def _ansible(own: Mapping[str, Path], package: str, root: Path) -> dict[str, str]:
+    """The tasks that copy manifests, torrents and a checkout of modelfetch; and what pip installs."""
+    directory, extras = _directory(package)
+    copied = [(f"the manifest of {name}", path) for name, path in own.items()]
+    copied += [(f"the torrent of {name}", path) for name, path in _torrents(own, root).items()]
+    tasks = [
+        _COPY_TASK.format(
+            title=f"Copy {what}",
+            source=path.as_posix(),
+            target=f"/etc/modelfetch/catalog/{path.name}",
+            mode="0644",
+        )
+        for what, path in copied
+    ]
+    if directory:
+        source = f"{directory.rstrip('/')}/"
+        tasks.append(
+            _COPY_TASK.format(title="Copy modelfetch", source=source, target=f"{_ON_HOST}/", mode="preserve")
+        )
+    return {
+        "COPY_TASKS": "".join(tasks).rstrip("\n"),
+        "PACKAGE_ON_HOST": f"{_ON_HOST}{extras or _FOR_SERVICE}" if directory else package,
+    }
+
+
+def _directory(package: str) -> tuple[str, str]:
+    """Split a directory with extras, such as ``./tools/modelfetch[serve]``; empty for a requirement."""
+    if not package.startswith((".", "/")):
+        return "", ""
+    directory, bracket, extras = package.partition("[")
+    return directory, f"{bracket}{extras}"
+
+
 def _kubernetes(own: Mapping[str, Path], root: Path) -> dict[str, str]:
     """The manifests as a ConfigMap, and where it is mounted."""
     if not own:
         return dict.fromkeys(("CONFIG_MAP", "MOUNT_CATALOG", "CATALOG_VOLUME"), "")
-    data = "\n".join(f"  {name}.toml: {_yaml_text(text)}" for name, text in _texts(own, root).items())
+    texts = _texts(own, root)
+    data = "\n".join(f"  {name}.toml: {_yaml_text(text)}" for name, text in texts.items())
+    room = _MOST_BYTES - sum(len(text.encode()) for text in texts.values())
+    torrents = _fitting(_torrents(own, root), root, room)
+    binary = [f"  {name}: {base64.b64encode(torrent).decode()}" for name, torrent in torrents.items()]
     return {
-        "CONFIG_MAP": _CONFIG_MAP + data + "\n---",
+        "CONFIG_MAP": "\n".join([_CONFIG_MAP + data, *(["binaryData:"] if binary else []), *binary, "---"]),
         "MOUNT_CATALOG": _MOUNT_CATALOG,
         "CATALOG_VOLUME": "- name: catalog\n  configMap:\n    name: modelfetch-catalog",
     }
@@ -234,3 +295,22 @@ def _texts(own: Mapping[str, Path], root: Path) -> dict[str, str]:
             hint="Bake the models into an image instead: `modelfetch ci docker`.",
         )
     return texts
+
+
+def _torrents(own: Mapping[str, Path], root: Path) -> dict[str, Path]:
+    """The torrents beside manifests. Machines that start together, none with the torrent, have no swarm."""
+    beside = {name: path.with_name(f"{name}{TORRENT_SUFFIX}") for name, path in own.items()}
+    return {name: path for name, path in beside.items() if (root / path).is_file()}
+
+
+def _fitting(torrents: Mapping[str, Path], root: Path, room: int) -> dict[str, bytes]:
+    """Read the torrents that a ConfigMap has room for, in bytes; a line says which it has not."""
+    found: dict[str, bytes] = {}
+    for path in torrents.values():
+        data = (root / path).read_bytes()
+        if len(data) <= room:
+            found[path.name] = data
+            room -= len(data)
+        else:
+            say(f"note: {path} does not fit into a ConfigMap; without it, each node reads the hub")
+    return found

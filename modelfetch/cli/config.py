@@ -55,7 +55,7 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
     idle: dict[str, str] = {}
     for setting in SETTINGS:
         value = loaded.settings.value(setting.name)
-        values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
+        values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     values["ms_token"] = "set" if loaded.ms_token is not None else shown(None)
     if json:
@@ -109,7 +109,6 @@ def set_(
     """Set a value in the user's configuration file."""
     from modelfetch.settings.edit import set_value
     from modelfetch.settings.load import NO_EFFECT, idle_part
-    from modelfetch.settings.table import BY_NAME
 
     target = _user_config()
     set_value(target, key, value)
@@ -117,8 +116,7 @@ def set_(
         print_json({"setting": key, "path": str(target)})
         return
     say(f"set {key} in {target}")
-    form = BY_NAME[key].form
-    if idle := idle_part(key, form.validate(form.from_text(value.strip()))):
+    if idle := idle_part(key):
         say(f"note: {NO_EFFECT}: {idle}")
 
 

@@ -46,6 +46,7 @@ def ensure(
     force: options.Force = False,
     shard: options.Shard = None,
     jitter: options.Jitter = None,
+    swarm: options.Swarm = None,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -69,6 +70,8 @@ def ensure(
     from modelfetch.engine.setup import RunOptions
 
     settings = _settings(cache_dir, files, connections, limit_rate)
+    if swarm is not None:
+        settings |= _swarm(is_wanted=swarm, offline=offline)
     if from_:
         settings |= _places(settings, from_)
     run = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
@@ -91,6 +94,19 @@ def _settings(
         "network.connections": connections,
         "network.limit_rate": limit_rate,
     }
+
+
+def _swarm(*, is_wanted: bool, offline: bool) -> dict[str, object]:
+    """The setting of ``--swarm`` and ``--no-swarm``.
+
+    Raises:
+        UsageError: libtorrent is not installed.
+    """
+    if is_wanted and not offline:
+        from modelfetch.engine.swarm_setup import require_engine
+
+        require_engine()
+    return {"swarm.enabled": is_wanted}
 
 
 def _places(settings: dict[str, object], texts: Sequence[str]) -> dict[str, object]:
@@ -163,6 +179,8 @@ def plan(
     for planned in plans:
         _show_plan(planned)
     _show_hosts(hosts)
+    incomplete = {planned.model for planned in plans if planned.missing}
+    _show_swarms(workspace, [each for each in manifests if each.name in incomplete], offline=offline)
     for (kind, host), way in ways.items():
         say(f"{kind} {host}: {way}")
     reused = sum(file.reused for planned in plans for file in planned.files)
@@ -246,6 +264,15 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
     for number, (pair, health) in enumerate(hosts.items()):
         words = f"{health.status}: {health}" if health else "not tried yet"
         say_row(f"{'then' if number else 'tried first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+
+
+def _show_swarms(workspace: Workspace, manifests: Sequence[Manifest], *, offline: bool) -> None:
+    """Name the models that would come from a swarm, too."""
+    if offline or workspace.loaded.offline or not workspace.loaded.settings.swarm.enabled:
+        return
+    for manifest in manifests:
+        if manifest.swarm is not None:
+            say(f"{manifest.name}: also from its swarm, which needs the space twice while it fetches")
 
 
 def _show_disk(missing: int, reused: int, free: int | None) -> None:

@@ -59,6 +59,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
         "quarantine": ("evidence", "bad"),
+        "swarm": ("torrent", "bittorrent", "p2p", "magnet"),
         "cache-key": ("key", "cachekey"),
         "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
         "completion": ("completions", "autocomplete"),
@@ -79,6 +80,9 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "set": ("edit", "add", "write"),
         "unset": ("rm", "remove", "delete", "del", "reset"),
         "path": ("where", "which", "file", "dir"),
+    },
+    "swarm": {
+        "publish": ("create", "make", "new", "announce", "torrent", "magnet"),
     },
     "quarantine": {
         "list": ("ls",),
@@ -246,6 +250,8 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "serve": (
         "modelfetch serve",
         "modelfetch serve --host 0.0.0.0 --cert cert.pem --key key.pem",
+        "modelfetch serve --host 0.0.0.0 --share",
+        "modelfetch serve --host 0.0.0.0 --share --fetch",
     ),
     "jobs": (
         "modelfetch jobs",
@@ -291,6 +297,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "quarantine purge": (
         "modelfetch quarantine purge 3f9c1d",
         "modelfetch quarantine purge --all --dry-run",
+    ),
+    "swarm": ("modelfetch swarm publish whisper-base",),
+    "swarm publish": (
+        "modelfetch swarm publish whisper-base",
+        "modelfetch swarm publish whisper-base --tracker udp://tracker.example.org:6969",
     ),
 }
 """Examples by command; the key is what follows ``modelfetch``."""

@@ -273,6 +273,14 @@ Jitter = Annotated[
         show_default=False,
     ),
 ]
+Swarm = Annotated[
+    bool | None,
+    typer.Option(
+        "--swarm/--no-swarm",
+        help="Exchange the files with other machines by BitTorrent, where a model has a swarm.",
+        show_default=False,
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,20 +149,21 @@ def _publish(
 ) -> tuple[Selected, Published]:
     from modelfetch.publish.known_trees import keep_maps
     from modelfetch.publish.publication import Publication
+    from modelfetch.publish.publication_record import recorded
     from modelfetch.publish.tree_hashing import HashingPool
 
     with HashingPool() as pool:
         selected, known = _select(workspace, what, request, pool, line)
         publication = Publication(selected, request, pool, line.show, line.say)
         publication.check()
-        with _recorded(workspace, selected, dry_run=request.dry_run) as finished:
+        with recorded(workspace.history(), selected.manifest, dry_run=request.dry_run) as published:
             done = publication.hash(known)
             if not (selected.is_directory or request.dry_run):
                 keep_maps(workspace.store, done.tree)  # for verify, and for later runs of this command
             publication.write_cars(done)
             _hand_over(workspace, publication, done, request, line)
             publication.write_manifest(done)
-            finished.append(done)
+            published.append(done.tree)
     return selected, done
 
 
@@ -188,30 +188,6 @@ def _select(
             verb = "would add" if request.dry_run else "added"
             line.say(f"{verb} {selected.manifest.name} to models in {selected.listed_in}")
     return selected, digests.trees
-
-
-@contextmanager
-def _recorded(workspace: Workspace, selected: Selected, *, dry_run: bool) -> Iterator[list[Published]]:
-    """Record the run in the history, whether it completes or fails.
-
-    Yields:
-        A list to which the block appends what it published; it stays empty if the block fails.
-    """
-    from modelfetch.publish.publication_record import record
-
-    started = datetime.now(UTC)
-    finished: list[Published] = []
-    failure: BaseException | None = None
-    try:
-        yield finished
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        if not dry_run:
-            with workspace.history() as history:
-                tree = finished[0].tree if finished else None
-                record(history, selected.manifest, tree, started, failure)
 
 
 def _hand_over(

@@ -237,13 +237,15 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
 
     entry = workspace.catalog.entry(manifest.name)
     document = asdict(manifest)
-    del document["skeleton"]  # where it would be; need not be there
+    del document["skeleton"], document["torrent"]  # where they would be; need not be there
     cids = workspace.store.cids(manifest)
     for file in document["files"]:
         file["urls"] = [redact(url) for url in file["urls"]]
         file["cid"] = file["cid"] or cids.get(file["path"])
     if manifest.upstream is not None:
         document["upstream"]["ref"] = _reference(manifest.upstream)
+    if manifest.swarm is not None:
+        document["swarm"]["trackers"] = [redact(tracker) for tracker in manifest.swarm.trackers]
     return {
         **document,
         "mirrors": [redact(mirror) for mirror in manifest.mirrors],
@@ -301,6 +303,7 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
         ("present", str(directory) if workspace.is_present(manifest) else "no"),
         *(("source", text) for text in _sources(manifest)),
+        ("swarm", manifest.swarm.infohash if manifest.swarm else ""),
         *_pin_facts(manifest),
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),

@@ -1,4 +1,4 @@
-"""Recipes for CI services and containers, as texts with fields.
+"""Recipes for CI services, containers and clusters, as texts with fields.
 
 Each recipe is complete: it works as printed, in the root of a repository that has the project's
 ``modelfetch.toml``. A field is written ``@NAME@``, because the files use ``$`` and braces themselves. The
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from textwrap import indent
 from typing import Final
 
+from modelfetch.cli.cluster_recipes import ANSIBLE, NODES, RAY, SLURM
 from modelfetch.lazy_dataclass import dataclass
 
 
@@ -220,7 +221,10 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     "gitlab": Recipe(".gitlab-ci.yml", GITLAB),
     "docker": Recipe("Containerfile", CONTAINERFILE),
     "compose": Recipe("compose.yaml", COMPOSE),
-    "kubernetes": Recipe("models.yaml", KUBERNETES),
+    "kubernetes": Recipe("models.yaml", KUBERNETES + NODES),
+    "slurm": Recipe("models.sbatch", SLURM),
+    "ray": Recipe("ensure_models.py", RAY),
+    "ansible": Recipe("models-playbook.yml", ANSIBLE),
 }
 """The recipes by their name in ``modelfetch ci``."""
 

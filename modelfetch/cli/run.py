@@ -186,8 +186,30 @@ def run_ensure(
         manifests = shard.of(manifests)
         if not (manifests or quiet):
             say(f"shard {shard.text} has no model: there are fewer models than shards")
+    if not workspace.loaded.settings.swarm.enabled:
+        return _ensure(workspace, manifests, options, jitter or 0.0, json=json, quiet=quiet).exit_code
+    from modelfetch.cli.swarm_run import linger, session_of
+
+    with session_of(workspace, options) as (swarmed, swarm):
+        finished = _ensure(workspace, manifests, swarmed, jitter or 0.0, json=json, quiet=quiet)
+        if swarm is not None and finished.exit_code == 0:
+            sys.stdout.flush()  # who reads it need not wait for the others
+            linger(swarm, finished.seconds, quiet=quiet or json)
+    return finished.exit_code
+
+
+def _ensure(
+    workspace: Workspace,
+    manifests: Sequence[Manifest],
+    options: EnsureOptions,
+    jitter: float,
+    *,
+    json: bool,
+    quiet: bool,
+) -> RunFinished:
+    """Run, and print the directories of the models."""
     ready = Ready()
-    events = _started(workspace, manifests, options, jitter or 0.0, quiet=quiet or json)
+    events = _started(workspace, manifests, options, jitter, quiet=quiet or json)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     # What is removed must be reported, so a quiet run removes nothing.
     if not quiet and finished.exit_code == 0:
@@ -196,7 +218,7 @@ def run_ensure(
         for manifest in manifests:
             if manifest.name in ready.directories:
                 write_path(ready.directories[manifest.name])
-    return finished.exit_code
+    return finished
 
 
 def _report_warm_reasons(workspace: Workspace, manifests: Sequence[Manifest]) -> None:

@@ -6,6 +6,7 @@ imported by the command only, as it needs the packages of the extra ``serve``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +65,42 @@ AllowAdd = Annotated[
         show_default=False,
     ),
 ]
+Share = Annotated[
+    bool,
+    typer.Option(
+        "--share", help="Let anyone who can connect read the cache's verified files, without the token."
+    ),
+]
+Swarm = Annotated[
+    bool,
+    typer.Option("--swarm", help="Upload the present models to their swarms, and fetch from these."),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Another name of this machine that clients use; may be given several times.",
+        show_default=False,
+    ),
+]
+Fetch = Annotated[
+    bool,
+    typer.Option("--fetch", help="With --share: fetch files of pinned models when clients ask for them."),
+]
+PinOnDemand = Annotated[
+    bool,
+    typer.Option("--pin-on-demand", help="With --fetch: pin public models that clients name."),
+]
+PinOnly = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pin-only",
+        metavar="PATTERN",
+        help="With --pin-on-demand: only what is like ORG/* or ghcr.io/ORG/*; may be given several times.",
+        show_default=False,
+    ),
+]
 
 
 def serve(
@@ -74,6 +111,12 @@ def serve(
     key: Key = None,
     public_url: PublicUrl = "",
     allow_add: AllowAdd = None,
+    share: Share = False,
+    swarm: Swarm = False,
+    allow_host: AllowHost = None,
+    fetch: Fetch = False,
+    pin_on_demand: PinOnDemand = False,
+    pin_only: PinOnly = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
@@ -82,19 +125,57 @@ def serve(
     Prints one line, its address with the token, as soon as it listens. Ctrl-C or SIGTERM stops it. Needs the
     extra `serve`: pip install 'modelfetch[serve]'.
     """
-    from modelfetch.server.serve import Options, serve
+    from modelfetch.server.serve import serve
+    from modelfetch.server.serve_options import Options
     from modelfetch.workspace import Workspace
 
     warn(Workspace.open({"cache_dir": cache_dir}))
     serve(
-        Options(host, port, token, cert, key, public_url, allow_add),
+        Options(
+            host=host,
+            port=port,
+            token=token,
+            cert=cert,
+            key=key,
+            public_url=public_url,
+            allow_add=allow_add,
+            share=share,
+            swarm=swarm,
+            allow_hosts=tuple(allow_host or ()),
+            fetch=fetch,
+            pin_on_demand=pin_on_demand,
+            pin_only=tuple(pin_only or ()),
+        ),
         {"cache_dir": cache_dir},
-        partial(_listening, json),
+        partial(
+            _listening,
+            json,
+            opened=_opened(share=share, fetch=fetch, pin_on_demand=pin_on_demand, pin_only=pin_only or ()),
+            swarm=swarm,
+        ),
     )
 
 
-def _listening(json: bool, address: Address, token: str) -> None:
+def _opened(*, share: bool, fetch: bool, pin_on_demand: bool, pin_only: Sequence[str]) -> str:
+    """Say what sharing opens to anyone who can connect; empty for nothing."""
+    if not share:
+        return ""
+    if pin_on_demand:
+        from modelfetch.server.pin_patterns import of_hub, registries
+
+        hub = ["Hugging Face"] if of_hub(pin_only) else []
+        places = " and ".join([*hub, *registries(pin_only)])
+        return f"the models of this cache, and have it fetch public models of {places}"
+    return f"the models of this cache{', and have it fetch the models of your catalogs' if fetch else ''}"
+
+
+def _listening(json: bool, address: Address, token: str, *, opened: str = "", swarm: bool = False) -> None:
     """Print the address once the server listens, with notes on what other machines can do."""
+    if opened and (address.public or not address.is_local):
+        where = address.public or f"{address.bound}, port {address.port},"
+        say(f"note: anyone who can connect to {where} can read {opened}")
+    if swarm:
+        say("note: anyone who reaches the port of the swarm (swarm.port) can fetch models that have one")
     if not address.is_local:
         say(f"note: other machines can connect to {address.bound}, port {address.port}, with the token")
     if not address.is_local and not address.tls:

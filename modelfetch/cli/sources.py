@@ -1,7 +1,8 @@
 """``sources``: all known hosts in the order of use, with their health.
 
 The order follows from the settings and, within a kind of source, from the health in the history
-(:mod:`modelfetch.engine.known_hosts`). Only ``--probe`` sends requests.
+(:mod:`modelfetch.engine.known_hosts`). Only ``--probe`` sends requests; with ``lan.enabled`` the local
+network is asked which peers there are.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def sources(
 ) -> None:
     """List all sources in order, with their health.
 
-    Sources come from settings, catalogs and history. No request is made without --probe.
+    Sources come from settings, catalogs and history, and with lan.enabled from the local network. No request
+    is made to them without --probe.
     """
     from modelfetch.engine.known_hosts import known_hosts
     from modelfetch.workspace import Workspace
@@ -48,7 +50,8 @@ def sources(
     workspace = Workspace.open({"cache_dir": cache_dir})
     with workspace.history() as history:
         health = history.health(datetime.now(UTC))
-    found = known_hosts(workspace.loaded.settings, _manifests(workspace), health)
+    peers = _found_peers(workspace)
+    found = known_hosts(workspace.loaded.settings, _manifests(workspace), health, peers)
     replies = _probe(workspace, found) if probe else {}
     print_notice(history.notice)
     if json:
@@ -56,6 +59,18 @@ def sources(
         return
     notes(workspace)
     _print(found, replies)
+
+
+def _found_peers(workspace: Workspace) -> list[str]:
+    """Find the peers in the local network, if that is turned on; half a second."""
+    if not workspace.loaded.settings.lan.enabled or workspace.loaded.offline:
+        return []
+    from modelfetch.sources.peer_search import found_peers
+    from modelfetch.store.instance import instance_of
+
+    found = found_peers(lambda notice: say(f"note: {notice}"))
+    own = instance_of(workspace.store.root)
+    return [peer.url for peer in found if peer.instance != own]
 
 
 def _manifests(workspace: Workspace) -> Iterator[Manifest]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.doctor.findings import ENVIRONMENT, Finding, State
 from modelfetch.errors import ManifestError, ModelfetchError
 from modelfetch.model.text import sanitize
-from modelfetch.net import proxies
+from modelfetch.net import mdns, proxies
+from modelfetch.net.mdns_records import usable_networks
 from modelfetch.settings import SETTINGS, Value, redact, shown
 from modelfetch.settings.docker_credentials import RegistryLogins
 from modelfetch.settings.load import NO_EFFECT, idle_part
@@ -31,6 +32,8 @@ PACKAGES: Final = ("httpx", "httpcore", "h11", "truststore", "rich", "typer", "f
 """Packages whose version decides how modelfetch works, in the order in which they are shown."""
 SERVER_PACKAGES: Final = ("starlette", "uvicorn", "sse-starlette")
 """Packages of the extra ``serve``."""
+LAN_PACKAGES: Final = ("zeroconf",)
+"""Packages of the extra ``lan``."""
 
 
 def environment_findings(workspace: Workspace, *, has_disk: bool = True) -> list[Finding]:
@@ -41,7 +44,7 @@ def environment_findings(workspace: Workspace, *, has_disk: bool = True) -> list
         has_disk: Whether the cache's disk answers; otherwise the history in it is not read.
     """
     return [
-        *_versions(),
+        *_versions(workspace),
         *_files(workspace),
         *_settings(workspace),
         *_notices(workspace),
@@ -57,7 +60,7 @@ def _finding(check: str, message: str, state: State = State.OK, hint: str = "") 
     return Finding(ENVIRONMENT, check, state, sanitize(message), sanitize(hint))
 
 
-def _versions() -> Iterator[Finding]:
+def _versions(workspace: Workspace) -> Iterator[Finding]:
     yield _finding("modelfetch", f"{__version__} in {Path(__file__).parents[1]}")
     yield _finding(
         "python",
@@ -67,6 +70,22 @@ def _versions() -> Iterator[Finding]:
     yield _finding("packages", _versions_of(PACKAGES))
     found = _versions_of(SERVER_PACKAGES)
     yield _finding("serve", found or "not installed: needed for `modelfetch serve` only")
+    yield from _lan(is_enabled=workspace.loaded.settings.lan.enabled)
+
+
+def _lan(*, is_enabled: bool) -> Iterator[Finding]:
+    """Whether peers in the local network can be found, if that is turned on."""
+    if not is_enabled:
+        yield _finding("lan", "off: peers are those of sources.peers")
+    elif not mdns.is_installed():
+        hint = "pip install 'modelfetch[lan]', or turn off lan.enabled."
+        yield _finding("lan", "peers cannot be found: the package zeroconf is missing", State.FAILURE, hint)
+    elif not (networks := usable_networks(mdns.interfaces())):
+        hint = "Connect this machine to a network, or name the peers in sources.peers."
+        yield _finding("lan", "this machine is in no network in which peers could be", State.WARNING, hint)
+    else:
+        found = ", ".join(str(each.network) for each in networks[:8])
+        yield _finding("lan", f"{_versions_of(LAN_PACKAGES)}; peers are found in {found}")
 
 
 def _versions_of(packages: tuple[str, ...]) -> str:
@@ -97,7 +116,7 @@ def _settings(workspace: Workspace) -> Iterator[Finding]:
         origin = loaded.origins[name]
         if origin == "default":
             continue
-        idle = idle_part(name, value)
+        idle = idle_part(name)
         if idle:
             hint = f"{idle} has {NO_EFFECT} in this version; remove it, or leave it for a later version."
             yield _finding(name, f"{shown(value)}, from {origin}", State.WARNING, hint)

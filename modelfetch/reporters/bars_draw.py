@@ -155,7 +155,7 @@ def _countdown(row: Row, now: float) -> str:
 def _origin(row: Row, cells: int) -> str:
     if cells < ORIGIN:
         return row.source
-    return f"{row.source} {row.host}".strip()
+    return row.source if row.host == row.source else f"{row.source} {row.host}".strip()
 
 
 def _hidden(scene: Scene, options: DrawOptions) -> Text:

@@ -19,6 +19,7 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
+from modelfetch.engine.parts import label_of
 from modelfetch.engine.record import Record, to_json
 from modelfetch.history import AttemptRow, CidRow, EventRow, FileRow, History, RunRow
 from modelfetch.lazy_dataclass import dataclass, field, replace
@@ -157,7 +158,7 @@ class HistoryRows:
         self._committed.add((event.model, event.file))
         # The commit has the exact number; the latest progress may be older.
         self._fetched[event.model, event.file] = event.fetched
-        source = f"{event.source} {event.host}".strip()
+        source = label_of(event.source, event.host)
         result = FileResult(event.model, event.file, "completed", "", source, event.size)
         self._batch.files.append(_file_row(record, result, event.fetched, event.seconds))
 

@@ -119,8 +119,8 @@ class Lines:
     def _committed(self, event: FileCommitted, state: RunState) -> None:
         if event.size <= SMALL and len(state.files) >= MANY:
             return
-        place = terminal_text.place(event.source, event.host)
-        self._say(event.model, event.file, f"done in {terminal_text.exact(event.seconds)}, from {place}")
+        origins = terminal_text.origins(event)
+        self._say(event.model, event.file, f"done in {terminal_text.exact(event.seconds)}, from {origins}")
 
     def _ready(self, event: ModelReady, state: RunState) -> None:
         self._rest()

@@ -130,7 +130,11 @@ def _quarantined(event: FileQuarantined) -> str:
 
 
 def _committed(event: FileCommitted) -> str:
-    return f"📦 {event.file}: done, from {_place(event.source, event.host)}"
+    if not event.parts:
+        return f"📦 {event.file}: done, from {_place(event.source, event.host)}"
+    from modelfetch.reporters.terminal_text import origins  # few files have several sources
+
+    return f"📦 {event.file}: done, from {origins(event)}"
 
 
 def _ready(event: ModelReady, kind: str) -> str:
@@ -146,7 +150,7 @@ def _finished(what: str, event: RunFinished) -> str:
 
 
 def _place(source: str, host: str) -> str:
-    return f"{source} {host}".strip()
+    return source if host == source else f"{source} {host}".strip()
 
 
 LineFormatter = Callable[..., str]

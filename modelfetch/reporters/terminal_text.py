@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.engine.parts import amounts
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import NO_LICENSE, is_permissive
@@ -20,6 +21,7 @@ from modelfetch.warm import already_present
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import (
+        FileCommitted,
         FileQuarantined,
         LockWaiting,
         Planned,
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
         SourceFailed,
     )
     from modelfetch.engine.state import ModelState, RunState
+
+
+_NAMED: Final = 4
+"""Sources of one file or model that a line names at most; more would not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +133,8 @@ def failure_lines(message: str, hint: str, symbols: Symbols = UNICODE) -> list[s
 
 
 def place(source: str, host: str) -> str:
-    """Kind of a source, with its host if it has one."""
-    return sanitize(f"{source} {host}").strip()
+    """Kind of a source, with its host if it has one; a swarm has none but itself."""
+    return sanitize(source if host == source else f"{source} {host}").strip()
 
 
 def subject(state: RunState, model: str, file: str) -> str:
@@ -239,6 +245,27 @@ def fallback(event: SourceFailed, symbols: Symbols) -> str:
     return f"{cause(event)} {symbols.arrow} {following}"
 
 
+def origins(event: FileCommitted) -> str:
+    """Where the bytes of a file came from: its source, or several ones by their bytes."""
+    counts = amounts(event.parts)
+    return shares(counts) if len(counts) > 1 else place(event.source, event.host)
+
+
+def shares(counts: Counter[str]) -> str:
+    """Sources by their bytes, the largest first: ``300 MB peer lab-2:8765, 112 MB huggingface.co``."""
+    named = [f"{format_size(count)} {_short(label)}" for label, count in counts.most_common()]
+    rest = len(named) - _NAMED
+    return ", ".join(named[:_NAMED]) + (f" and {plural(rest, 'more source')}" if rest > 0 else "")
+
+
+def _short(label: str) -> str:
+    """Name of a source, short: the kind is left out if the host says it, as in ``huggingface.co``."""
+    kind, _, host = label.partition(" ")
+    if kind == CACHE:
+        return "this cache"
+    return sanitize(host if kind in host else kind if host in ("", kind) else label)
+
+
 def ready(model: ModelState, symbols: Symbols) -> str:
     """Summary of a model that is ready: bytes fetched, time, speed, and sources."""
     assert model.ready is not None, "only models that are ready have a summary"
@@ -249,10 +276,10 @@ def ready(model: ModelState, symbols: Symbols) -> str:
         rate = f" ({format_rate(event.fetched / model.seconds)})" if model.seconds > 0 else ""
         parts += [
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
-            _origins(model.sources),
+            _origins(model),
         ]
     elif event.reused or set(model.sources) - {CACHE}:
-        origins = "" if event.reused else _origins(model.sources)
+        origins = "" if event.reused else _origins(model)
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", origins]
     else:
         parts.append(already_present(event.files, event.size))
@@ -261,9 +288,14 @@ def ready(model: ModelState, symbols: Symbols) -> str:
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
-def _origins(sources: Counter[str]) -> str:
-    """Kinds of sources by the number of their files: ``from huggingface 8 files, local 1``."""
-    (kind, files), *others = sources.most_common() or [("", 0)]
+def _origins(model: ModelState) -> str:
+    """Kinds of sources by the number of their files: ``from huggingface 8 files, local 1``.
+
+    Where several sources supplied one file: sources by their bytes.
+    """
+    if model.is_shared:
+        return f"from {shares(model.shares)}"
+    (kind, files), *others = model.sources.most_common() or [("", 0)]
     rest = "".join(f", {sanitize(kind)} {files}" for kind, files in others)
     return f"from {sanitize(kind)} {plural(files, 'file')}{rest}" if kind else ""
 
