@@ -12,6 +12,7 @@ import pytest
 from tests.origin import faults
 from tests.panel.house import HOSTILE, House, house
 from tests.panel.panel import Panel
+from tests.patience import IN_TIME
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -25,7 +26,7 @@ ARGUMENTS = (
 
 DESK = {"width": 1280, "height": 900}
 
-PATIENCE_MS = 10_000
+PATIENCE_MS = 1000 * IN_TIME
 
 Open = Callable[..., Panel]
 """Opens one more tab; keywords are options of its browser context."""
@@ -110,8 +111,7 @@ MODELS = {
     **dict.fromkeys(("repairs", "checks", "linked", "typed", "logged", "carried", "axe-ends"), SHORT),
     **dict.fromkeys(("fails", "axe-fails"), SHORT),
     **dict.fromkeys(("installs", "reloads"), LONG),
-    **dict.fromkeys(("cancels", "shared", "pauses", "focused"), LONGER),
-    "axe-pauses": {"model.onnx": 40_000_000},
+    **dict.fromkeys(("cancels", "shared", "pauses", "focused", "axe-pauses"), LONGER),
     "retries": {"model.onnx": 600_000},
     "thirteen": {f"part-{number:02}.bin": 40_000 + number for number in range(1, 14)},
     "waits": {"model.onnx": 4_000_000},
@@ -128,5 +128,6 @@ def _furnish(made: House) -> None:
     made.serve("falls-back", {"model.onnx": 1_500_000}, mirrors=[made.mirror])
     made.mirror.fault("/mirror/falls-back/*", faults.flipped())
     made.origin.fault("*/retries/*/model.onnx", faults.status(503, retry_after=2), times=1)
+    made.origin.fault("*/axe-pauses/*/model.onnx", faults.stall(1_000_000))  # however long axe takes
     for name in ("hostile", "fails", "axe-fails"):
         made.origin.fault(f"*/{name}/*/model.onnx", faults.status(404, reason=HOSTILE, body=HOSTILE.encode()))

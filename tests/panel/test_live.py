@@ -32,7 +32,7 @@ def test_two_tabs_show_the_same_and_either_may_cancel(home: House, panel: Panel,
     panel.install("shared")
     other.watch("shared", 20)
     other.press("shared", "Cancel")
-    panel.reaches("shared", "cancelled", seconds=3)
+    panel.reaches("shared", "cancelled")
     panel.press("shared", "Clear")
     other.expect(other.card("shared")).to_have_count(0)
 

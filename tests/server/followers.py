@@ -21,6 +21,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.server.job_state import Order
+from tests.patience import HELD
 from tests.server.running import FakeEngine, Follower, Served, until
 
 FILE = PlannedFile("big.bin", 1_000_000_000, "b" * 64, "missing", 0, ("mirror a.example",))
@@ -58,7 +59,7 @@ class Teller:
     def __call__(self, order: Order, _cancel: Cancellation) -> Iterator[Event]:
         yield RunStarted("ensure", (order.model,))
         yield Planned("m", "1", "", "MIT", "", "", "/x", FILE.size, FILE.size, (FILE,))
-        self.go.wait(30)
+        self.go.wait(HELD)
         self.began = time.monotonic()
         for n in range(2, self._story.events - 1):
             time.sleep(max(0.0, self.began + n / self._story.pace - time.monotonic()))

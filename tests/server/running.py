@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Self
 
+import starlette.routing
 import uvicorn.server
 from starlette.types import ASGIApp
 
@@ -29,10 +31,16 @@ from modelfetch.server.job_state import Order
 from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
 from modelfetch.server.pins import Pins
+from modelfetch.server.pull_through import PullThrough
 from modelfetch.server.routes import build
-from modelfetch.server.runner import Engine, ServerWorkspace
-from modelfetch.server.serve import Options, Server, config
-from tests.patience import IN_TIME
+from modelfetch.server.runner import JobEngine, ServerWorkspace
+from modelfetch.server.serve import Server, config
+from modelfetch.server.serve_options import Options
+from modelfetch.server.share_limits import ShareLimits
+from modelfetch.server.share_state import ShareState
+from modelfetch.share.shared_cache import SharedCache
+from modelfetch.share.shared_models import SharedModels
+from tests.patience import HELD, IN_TIME
 from tests.server.table_check import check_answer, check_message
 
 TOKEN = "a-token-of-the-tests"
@@ -45,6 +53,9 @@ TICK_SECONDS: Final = 0.01
 vars(uvicorn.server)["asyncio"] = SimpleNamespace(
     **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(min(seconds, TICK_SECONDS))}
 )
+
+# Every server has the same paths.
+vars(starlette.routing)["compile_path"] = cache(starlette.routing.compile_path)
 
 Play = Callable[[Order, Cancellation], Iterator[Event]]
 
@@ -93,9 +104,11 @@ class FakeEngine:
 def until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
     """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
+    pause = 0.002
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(0.03, 1.5 * pause)  # many conditions ask the server
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,13 @@ class Answer:
         return str(self.document["error"]["code"])
 
 
+class PatientConnection(Connection):
+    """A connection that is not given up because the machine, and so the test, is slow to send or read."""
+
+    head_seconds = HELD
+    read_seconds = HELD
+
+
 class Served:
     """A running server, and a client for it.
 
@@ -127,12 +147,15 @@ class Served:
     def __init__(
         self,
         root: Path,
-        engine: Engine | None = None,
+        engine: JobEngine | None = None,
         *,
         parallel: int = 2,
         history: History | None = None,
-        connection: type[Connection] = Connection,
+        connection: type[Connection] = PatientConnection,
         allow_add: bool = False,
+        shares: Callable[[ServerWorkspace], ShareState] | None = None,
+        fetch: bool = False,
+        options: Options | None = None,
     ) -> None:
         self._history = history or History(root / "state.db")
         self._job_store = JobStore(self._history)
@@ -143,20 +166,30 @@ class Served:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
         self.port = int(self._listener.getsockname()[1])
-        self.address = Address("127.0.0.1", "127.0.0.1", self.port)
+        options = options or Options()
+        self.address = Address(
+            "127.0.0.1", "127.0.0.1", self.port, options.cert is not None, names=options.allow_hosts
+        )
         environ = {"HOME": str(root), "MODELFETCH_CACHE_DIR": str(root / "cache")}
         self.workspace = (
             engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
         )
         self._listening = threading.Event()
+        self.shares = shares(self.workspace) if shares is not None else None
+        if fetch:
+            store = self.workspace.load().store
+            models = SharedModels(self.workspace.load)
+            self.shares = PullThrough(
+                SharedCache(store), ShareLimits(), models, self.workspace, self.jobs, store
+            )
         self.pins = Pins(self.workspace, is_allowed=allow_add)
         self._server = Server(
-            config(self._app(), Options(), connection), self.jobs, self._listening.set, self.pins
+            config(self._app(), options, connection), self.jobs, self._listening.set, self.pins
         )
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def _app(self) -> ASGIApp:
-        return build(self.jobs, self.workspace, self._history, self.address, TOKEN, self.pins)
+        return build(self.jobs, self.workspace, self._history, self.address, TOKEN, self.pins, self.shares)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -174,6 +207,8 @@ class Served:
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         self._history.close()
+        if self.shares is not None:
+            self.shares.close()
 
     def ask(
         self,

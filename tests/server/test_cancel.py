@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelfetch.server import job_queue
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.store import Store
 from tests.engine.fakes import workers
 from tests.origin import Fault, Origin, ServedModel, faults, model
-from tests.patience import IN_TIME
+from tests.patience import IN_TIME, PATIENT
 from tests.server.running import Served, until
 
 MIB = 1 << 20
+READ_SECONDS = 0.2
+"""Seconds for each read of a slow disk."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a request to cancel wait for the end of the job, however long a busy machine takes for it."""
+    monkeypatch.setattr(job_queue, "CANCEL_SECONDS", IN_TIME)
 
 
 @contextmanager
 def real(tmp_path: Path, served: ServedModel, **settings: str) -> Iterator[Served]:
     """A server with the real engine and a catalog of one model."""
     environ = served.environment | {
+        **PATIENT,
         "HOME": str(tmp_path),
         "MODELFETCH_CACHE_DIR": str(tmp_path / "cache"),
         "MODELFETCH_CACHE_FSYNC": "false",
@@ -56,7 +69,14 @@ WAITS: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param("stalled before an answer", marks=pytest.mark.slow),
+        "stalled in the body",
+        "in backoff",
+    ],
+)
 def test_a_job_waiting_for_a_retry_is_cancelled(tmp_path: Path, wait: str) -> None:
     fault, phase = WAITS[wait]
     with Origin() as origin:
@@ -103,26 +123,35 @@ def test_a_job_waiting_for_a_lock_is_cancelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_verifying_job_is_cancelled(tmp_path: Path) -> None:
+def test_a_verifying_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled, read = threading.Event(), os.readv
+
+    def read_slowly(*arguments: Any) -> int:
+        cancelled.wait(READ_SECONDS)
+        return read(*arguments)
+
     with Origin() as origin:
         served = model(origin, {"a.bin": 200 * MIB}, catalog=tmp_path / "catalog")
         with real(tmp_path, served) as server:
             assert server.until_over(server.submit())["status"] == "completed"
+            monkeypatch.setattr(os, "readv", read_slowly)
             job_id = server.submit("m", "model_verify")
             until(lambda: server.snapshot(job_id)["received"] > 0)
             cancel(server, job_id)
+            cancelled.set()
 
 
+@pytest.mark.slow
 def test_a_retry_resumes_where_the_cancelled_job_stopped(tmp_path: Path) -> None:
-    with Origin(pace=8 * MIB) as origin:
+    with Origin() as origin:
         served = model(origin, {"a.bin": 8 * MIB}, catalog=tmp_path / "catalog")
+        origin.fault("a.bin", faults.stall(5 * MIB), times=1)
         with real(tmp_path, served) as server:
             first = server.submit()
             until(lambda: server.snapshot(first)["received"] >= 4 * MIB)
             cancel(server, first)
             kept = server.snapshot(first)["received"]
             origin.forget()
-            origin.pace = None
             second = server.ask("POST", f"/v1/jobs/{first}/retry").document["job_id"]
             snapshot = server.until_over(second)
             assert (snapshot["status"], snapshot["received"]) == ("completed", 8 * MIB)
@@ -139,14 +168,17 @@ def history(server: Served) -> list[dict[str, object]]:
 @pytest.mark.slow
 def test_a_command_and_a_job_of_the_same_model_are_one_download(tmp_path: Path) -> None:
     """The second one waits for the first, reports its progress, and fetches nothing."""
-    with Origin(pace=4 * MIB) as origin:
+    release = threading.Event()
+    with Origin() as origin:
         served = model(origin, {"a.bin": 6 * MIB}, catalog=tmp_path / "catalog")
+        origin.fault("a.bin", faults.stall(3 * MIB, until=release), times=1)
         with real(tmp_path, served) as one, real(tmp_path, served) as two:
             first = one.submit()
             until(lambda: one.snapshot(first)["received"] > 0)
             second = two.submit()
             until(is_in(two, second, "waiting"))
-            until(lambda: (two.snapshot(second)["waiting"] or {"received": 1})["received"] > 0)
+            until(lambda: two.snapshot(second)["waiting"]["received"] > 0)
+            release.set()
             assert two.until_over(second)["status"] == "completed"
             assert two.snapshot(second)["fetched"] == 0
             assert origin.bytes_sent == served.size

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 import trustme
 
+from modelfetch.store import Store
 from tests.e2e.command import Command, Running, assert_fails
-from tests.origin import Origin, model
-from tests.patience import IN_TIME
+from tests.origin import Origin, faults, model
+from tests.patience import IN_TIME, PATIENT
+from tests.server.running import until
 
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
@@ -67,7 +70,7 @@ class Server:
 
     def until(self, job_id: str, received: int) -> Any:
         """Wait until a job has so many bytes."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + IN_TIME
         while (job := self.ask("GET", f"/v1/jobs/{job_id}"))["received"] < received:
             assert time.monotonic() < deadline, job
             time.sleep(0.01)
@@ -75,7 +78,7 @@ class Server:
 
     def until_over(self, job_id: str) -> Any:
         """Wait until a job is over."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + IN_TIME
         while (job := self.ask("GET", f"/v1/jobs/{job_id}"))["finished_at"] is None:
             assert time.monotonic() < deadline, job
             time.sleep(0.01)
@@ -159,6 +162,8 @@ def test_a_port_in_use_gives_one_line(cli: Command) -> None:
     [
         (["--host", ""], "--host is empty"),
         (["--host", "no-such-host.invalid"], "cannot listen on 'no-such-host.invalid'"),
+        (["--host", "no-such-host.invalid"], "--host is a name or an address of this machine"),
+        (["--host", "192.0.2.77"], "--host is a name or an address of this machine"),
         (["--token", "with space"], "cannot be sent"),
         (["--token", "tökén"], "cannot be sent"),
         (["--cert", "x.pem"], "both --cert and --key"),
@@ -227,8 +232,10 @@ def test_a_key_of_another_certificate_is_refused(cli: Command, tmp_path: Path) -
 )
 def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, number: int, code: int) -> None:
     """SIGHUP is what a closed terminal sends: the server does not outlive it."""
-    with Origin(pace=2 * MIB) as origin:
+    cli.environment |= PATIENT
+    with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 4 * MIB}, catalog=cli.catalog))
+        origin.fault("a.bin", faults.stall(2 * MIB), times=1)
         with serve(cli) as server:
             job_id = server.submit()
             had = server.until(job_id, MIB)["received"]
@@ -236,7 +243,6 @@ def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, numbe
         assert (result.code, result.err) == (code, "")
         assert result.seconds < IN_TIME
         origin.forget()
-        origin.pace = None
         with serve(cli) as server:
             assert server.ask("GET", f"/v1/jobs/{job_id}")["status"] == "cancelled"
             retried = server.ask("POST", f"/v1/jobs/{job_id}/retry")["job_id"]
@@ -246,15 +252,16 @@ def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, numbe
 
 
 def test_after_kill_9_in_the_middle_a_retry_fetches_the_other_half(cli: Command) -> None:
-    with Origin(pace=16 * MIB) as origin:
+    cli.environment |= PATIENT
+    with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 16 * MIB}, catalog=cli.catalog))
+        origin.fault("a.bin", faults.stall(9 * MIB), times=1)
         with serve(cli) as server:
             job_id = server.submit()
             server.until(job_id, 8 * MIB)
             killed = server.running.interrupt(signal.SIGKILL)
         assert killed.code == -signal.SIGKILL
         origin.forget()
-        origin.pace = None
         with serve(cli) as server:
             job = server.ask("GET", f"/v1/jobs/{job_id}")
             assert (job["status"], job["error"]["code"]) == ("failed", "interrupted")
@@ -268,17 +275,27 @@ def test_after_kill_9_in_the_middle_a_retry_fetches_the_other_half(cli: Command)
         assert cli.has(served)
 
 
+def shows_how_far(err: str, job_id: str) -> bool:
+    waits = [line for line in err.splitlines() if f"waiting for {job_id} (process " in line]
+    return any(re.search(r": \d+% \([\d.]+ MB / 4\.19 MB\)", line) for line in waits)
+
+
 def test_a_command_waits_for_a_job_and_shows_how_far_it_is(cli: Command) -> None:
-    with Origin(pace=4 * MIB) as origin:
-        served = cli.serve(model(origin, {"a.bin": 20 * MIB}, catalog=cli.catalog))
+    cli.environment |= PATIENT
+    release = threading.Event()
+    with Origin() as origin:
+        served = cli.serve(model(origin, {"a.bin": 4 * MIB}, catalog=cli.catalog))
+        origin.fault("a.bin", faults.stall(2 * MIB, until=release), times=1)
         with serve(cli) as server:
             job_id = server.submit()
-            server.until(job_id, 6 * MIB)  # a second and a half: the job notes its progress every second
-            result = cli("ensure", "m")
+            lock = Store(cli.cache).lock_model("m")
+            until(lambda: lock.progress()[0] >= MIB, "the note of the job on its progress")
+            with cli.start("ensure", "m") as command:
+                command.until(lambda running: shows_how_far(running.err, job_id))
+                release.set()
+                result = command.finish()
             assert result.code == 0, result.err
             assert server.until_over(job_id)["status"] == "completed"
-        waits = result.stderr_lines(f"waiting for {job_id} (process ")
-        assert any(re.search(r": \d+% \([\d.]+ MB / 21\.0 MB\)", line) for line in waits), result.err
         assert result.lines == [str(cli.directory(served))]
         assert origin.bytes_sent == served.size
 

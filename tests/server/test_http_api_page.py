@@ -16,6 +16,7 @@ import pytest
 from modelfetch.history import AttemptRow, History, RunRow
 from modelfetch.server.api_documents import Entry, Model, Pinned, ServerStatus, Source
 from modelfetch.server.api_job_documents import Job, JobFile
+from modelfetch.server.api_sharing_documents import SharingState
 from modelfetch.server.api_table import ENDPOINTS, ERRORS, Endpoint
 from modelfetch.server.event_streams import MAX_STREAMS
 from modelfetch.server.guard import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS
@@ -23,6 +24,7 @@ from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
 from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
 from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
+from modelfetch.server.share_table import SHARED_ENDPOINTS
 from modelfetch.server.status import DEFAULT_RUNS, MAX_RUNS
 from tests.server.running import Served
 from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
@@ -66,12 +68,31 @@ def test_the_examples_of_history_and_sources_have_their_fields(tmp_path: Path) -
 
 def shown(path: str) -> str:
     """Write the path of a route as the page does."""
-    for name, word in (("{job_id}", "ID"), ("{entry_id}", "ID"), ("{name:path}", "NAME")):
+    words = {
+        "{job_id}": "ID",
+        "{entry_id}": "ID",
+        "{name:path}": "NAME",
+        "{digest}": "DIGEST",
+        "{name}": "NAME",
+        "{owner}": "OWNER",
+        "{repo}": "REPO",
+        "{repo:path}": "REPO",
+        "{type}": "TYPE",
+        "{file:path}": "REVISION/PATH",
+        "{content:path}": "CID",
+        "{item:path}": "NAME",
+    }
+    words["{revision}"] = "REVISION"
+    for name, word in words.items():
         path = path.replace(name, word)
     return path.replace("/gm/api", "/api")
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
+@pytest.mark.parametrize(
+    "endpoint",
+    [*ENDPOINTS, *SHARED_ENDPOINTS],
+    ids=lambda endpoint: f"{endpoint.method} {endpoint.path}",
+)
 def test_every_endpoint_is_on_the_page_with_its_errors_and_keys(endpoint: Endpoint) -> None:
     title = rf"`{endpoint.method} {re.escape(shown(endpoint.path))}(\?[^`]*)?`"
     assert re.search(title, PAGE)
@@ -110,6 +131,7 @@ def test_the_examples_have_the_fields_of_the_types() -> None:
         "notices": Pinned,
         "directory": Entry,
         "models_error": ServerStatus,
+        "finds_peers": SharingState,
     }
     for key, kind in kinds.items():
         found = next(block for block in EXAMPLES if f'"{key}"' in json.dumps(block))
@@ -128,6 +150,7 @@ def refusals() -> Iterator[tuple[str, str]]:
                     yield status.attr, str(code.value)
 
 
+@pytest.mark.slow
 def test_each_refusal_has_the_status_that_the_table_gives_its_code() -> None:
     # By number: some names are others from Python 3.13 on, and the old ones stay as aliases.
     found = {(HTTPStatus[name].value, code) for name, code in refusals()}

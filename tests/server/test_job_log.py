@@ -76,6 +76,7 @@ def test_followers_are_bounded() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_writing_and_reading_at_once_loses_and_repeats_nothing() -> None:
     log, count = Log(), 20_000
 

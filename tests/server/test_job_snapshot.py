@@ -145,6 +145,30 @@ def test_bytes_present_before_are_received_but_not_fetched() -> None:
     assert make_snapshot([*BEGUN, local])["fetched"] == 0
 
 
+def test_the_bytes_of_each_file_have_their_sources() -> None:
+    """Also those of an earlier run, and chunks that were on this disk; by source, the largest first."""
+    parts = ((0, 100, "peer b.example:8765"), (100, 150, "cache chunks"), (150, 400, "mirror a.example"))
+    shared = Progress("m", "big.bin", "mirror", "a.example", 1, 400, 1000, parts)
+    small = FileCommitted("m", "small.bin", "/x", 10, "c" * 64, "mirror", "a.example", 10, 1.0)
+    found = make_snapshot([*BEGUN, shared, small])
+    assert [file["parts"] for file in found["files"]] == [
+        [list(part) for part in parts],
+        [[0, 10, "mirror a.example"]],
+    ]
+    assert found["sources"] == [
+        {"source": "mirror", "host": "a.example", "received": 260},
+        {"source": "peer", "host": "b.example:8765", "received": 100},
+        {"source": "cache", "host": "", "received": 50},
+    ]
+    assert make_snapshot([])["sources"] == []
+
+
+def test_verified_bytes_came_from_nowhere() -> None:
+    events = [RunStarted("verify", ("m",)), BEGUN[1], FileStarted("m", "big.bin", 1000, 0)]
+    found = make_snapshot([*events, Progress("m", "big.bin", "cache", "", 1, 400, 1000)])
+    assert (found["sources"], found["files"][0]["parts"]) == ([], [])
+
+
 def test_percent_is_100_only_when_all_files_are_done() -> None:
     almost = Progress("m", "big.bin", "mirror", "a.example", 1, 1000, 1000)
     assert make_snapshot([*BEGUN, almost])["files"][0]["percent"] < 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,19 @@ from modelfetch.history import History, JobEventRow, JobRow
 from tests.server.running import Served
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> JobRow:
-    """A job as a server stores it; the history has no other."""
-    with Served(tmp_path) as served:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The history of a server with one job."""
+    root = tmp_path_factory.mktemp("stored")
+    with Served(root) as served:
         served.until_over(served.submit())
+    return root / "state.db"
+
+
+@pytest.fixture
+def kept(tmp_path: Path, stored: Path) -> JobRow:
+    """A job as a server stores it; the history has no other."""
+    shutil.copy(stored, tmp_path / "state.db")
     with History(tmp_path / "state.db") as history:
         [row] = history.jobs()
         return row

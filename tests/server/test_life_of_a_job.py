@@ -23,6 +23,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.errors import ConfigError
+from modelfetch.server import job_queue
 from modelfetch.server.job_state import Order
 from tests.origin import Origin, model
 from tests.patience import IN_TIME
@@ -59,6 +60,12 @@ class Held:
             return
         yield FileCommitted("m", "big.bin", "/x", 1000, "b" * 64, "mirror", "a.example", 600, 1.0)
         yield RunFinished("completed", 0, 1.0, (), None)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a request to cancel wait for the end of the job, however long a busy machine takes for it."""
+    monkeypatch.setattr(job_queue, "CANCEL_SECONDS", IN_TIME)
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from modelfetch.server.api_table import COMMON, ENDPOINTS, ERRORS
 from modelfetch.server.guard import Guard
 from modelfetch.server.openapi import _named, description
 from modelfetch.server.requests import PIN_KEYS, SUBMISSION_KEYS
+from modelfetch.server.share_table import SHARED_ENDPOINTS
 from tests.server.running import Served
+from tests.server.sharing import Sharing
 from tests.server.table_check import check_answer
 
 PANEL = {("GET", "/"), ("GET", "/static/{path:path}")}
@@ -30,6 +32,26 @@ def test_the_table_has_exactly_the_routes_of_the_application(served: Served) -> 
     found = {(method, route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}}
     assert len(routes) == len(app.routes)
     assert found - PANEL == {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+
+
+def test_with_sharing_the_shared_routes_are_added_and_need_no_token(sharing: Sharing) -> None:
+    guard = sharing.served._app()
+    assert isinstance(guard, Guard)
+    app = guard._app
+    assert isinstance(app, Starlette)
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    found = {(method, route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}}
+    shared = {(endpoint.method, endpoint.path) for endpoint in SHARED_ENDPOINTS}
+    assert found - PANEL == shared | {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+    document = sharing.served.ask("GET", "/openapi.json").document
+    assert document == description(is_sharing=True)
+    assert {operation["security"] == [] for operation in _operations(document, "shared")} == {True}
+    assert all("security" not in operation for operation in _operations(description()))
+
+
+def _operations(document: Any, tag: str = "") -> list[Any]:
+    found = [each for operations in document["paths"].values() for each in operations.values()]
+    return [each for each in found if not tag or tag in each["tags"]]
 
 
 def test_it_is_served_with_the_token_only(served: Served) -> None:

@@ -27,6 +27,7 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
+from modelfetch.server import login_limits
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.guard import HEADERS, MAX_BODY_BYTES, MAX_HEAD_FIELDS, Request, judge
@@ -43,7 +44,9 @@ SCRIPT = "</script><script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all of these tests: starting and stopping one takes longer than most of them."""
-    with Served(tmp_path_factory.mktemp("served")) as server:
+    with pytest.MonkeyPatch.context() as patch, Served(tmp_path_factory.mktemp("served")) as server:
+        # Wrong tokens are answered later each time; each of these tests is about one answer.
+        patch.setattr(login_limits, "MAX_DELAY_SECONDS", 0.01)
         yield server
 
 
@@ -433,6 +436,7 @@ def test_p36_streams_need_the_token(served: Served, path: str) -> None:
     assert served.ask("GET", path, token=None).status == 401
 
 
+@pytest.mark.slow
 def test_p37_followers_of_a_job_are_limited_and_released(tmp_path: Path) -> None:
     with Served(tmp_path, FakeEngine(wait_for_cancel)) as served:
         job_id = served.submit()
@@ -486,6 +490,7 @@ def test_p38_p39_a_stalled_reader_is_disconnected_and_may_reconnect(
             yield RetryScheduled("m", f"file-{n}", "mirror", "a.example", 2, "busy", "x" * 1000, 1.0)
         yield RunFinished("completed", 0, 0.0, (), None)
 
+    monkeypatch.setattr(FastTimeouts, "head_seconds", HELD)  # which is not what is tested
     with Served(tmp_path, FakeEngine(flood), connection=FastTimeouts) as served:
         job_id = served.submit()
         path = f"/v1/jobs/{job_id}/stream"
@@ -495,9 +500,7 @@ def test_p38_p39_a_stalled_reader_is_disconnected_and_may_reconnect(
             until(lambda: not connections, "the end of the connection")
             with pytest.raises((ConnectionError, http.client.IncompleteRead)):
                 list(stalled)
-        monkeypatch.setattr(
-            FastTimeouts, "head_seconds", HELD
-        )  # who comes back reads as fast as the machine can
+        # Who comes back reads as fast as the machine can.
         monkeypatch.setattr(FastTimeouts, "read_seconds", HELD)
         assert len(served.messages(job_id)) == 3_003
 
@@ -537,12 +540,13 @@ def test_p41_long_headers_are_refused(served: Served, size: int) -> None:
     assert raw_get(served, f"Host: 127.0.0.1:{served.port}", f"X: {'y' * size}") in (0, 400, 431)
 
 
+@pytest.mark.slow
 def test_p42_a_client_that_sends_no_request_is_disconnected(tmp_path: Path) -> None:
     with Served(tmp_path, connection=FastTimeouts) as served:
         for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-"):
+            started = time.monotonic()
             with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
                 connection.sendall(sent)
-                started = time.monotonic()
                 answer = b""
                 with contextlib.suppress(ConnectionResetError):
                     answer = connection.recv(1)
@@ -561,12 +565,16 @@ def test_p42_a_client_that_sends_byte_by_byte_is_disconnected(tmp_path: Path) ->
         assert time.monotonic() - started < IN_TIME
 
 
-def test_p42_a_fast_client_is_not_disconnected(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_p42_a_fast_client_is_not_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each limit is for one step, not for the life of a connection; this client has seconds for a step."""
+    monkeypatch.setattr(FastTimeouts, "head_seconds", 3.0)
+    monkeypatch.setattr(FastTimeouts, "read_seconds", 3.0)
     with Served(tmp_path, FakeEngine(wait_for_cancel), connection=FastTimeouts) as served:
         job_id = served.submit()
         with served.follow(f"/v1/jobs/{job_id}/stream") as follower:
             assert next(follower).event == "run_started"
-            time.sleep(0.5)
+            time.sleep(3.5)
             served.ask("DELETE", f"/v1/jobs/{job_id}")
             assert list(follower)[-1].data == "[CANCELLED]"
 

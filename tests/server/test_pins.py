@@ -17,6 +17,7 @@ from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.serve import may_add
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.hubs.server import Reply
+from tests.patience import HELD, IN_TIME
 from tests.server.running import Answer, Served, until
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(2000)}
@@ -206,7 +207,7 @@ class Silent(HuggingFaceHub):
 
     def answer(self, request: Any) -> Reply:
         self.asked.set()
-        self.released.wait(20)
+        self.released.wait(HELD)
         return super().answer(request)
 
 
@@ -230,11 +231,11 @@ def test_one_reference_is_resolved_at_a_time(tmp_path: Path, silent: tuple[Silen
         answers: list[Answer] = []
         first = threading.Thread(target=lambda: answers.append(post(server, "hf:org/my-model", dry_run=True)))
         first.start()
-        assert hub.asked.wait(20)
+        assert hub.asked.wait(IN_TIME)
         refused = post(server, "hf:org/other", dry_run=True)
         assert (refused.status, refused.code) == (409, "busy")
         hub.released.set()
-        first.join(20)
+        first.join(IN_TIME)
         assert [answer.status for answer in answers] == [200]
 
 
@@ -258,13 +259,14 @@ def test_a_stop_of_the_server_ends_the_request(silent: tuple[Silent, ServerWorks
 
     thread = threading.Thread(target=submit)
     thread.start()
-    assert hub.asked.wait(20)
+    assert hub.asked.wait(IN_TIME)
     pins.stop()
     until(lambda: ended, "the end")
-    thread.join(20)
+    thread.join(IN_TIME)
     assert ended == ["the server is shutting down"]
 
 
+@pytest.mark.slow
 def test_a_model_is_removed_from_the_cache_and_stays_in_the_catalog(server: Served) -> None:
     post(server, "hf:org/my-model")
     job = server.submit("my-model")

@@ -7,7 +7,7 @@ import pytest
 from modelfetch.errors import UsageError
 from modelfetch.server.guard import Request, judge_caller
 from modelfetch.server.listen_address import Address
-from modelfetch.server.serve import MIN_TOKEN_LENGTH, _public, _token
+from modelfetch.server.serve_options import MIN_TOKEN_LENGTH, checked_public_url, checked_token
 
 PUBLIC = "https://models.example.org/mf"
 
@@ -65,12 +65,12 @@ def test_the_public_url_is_the_one_shown() -> None:
 @pytest.mark.parametrize("url", ["models.example.org", "ftp://a", "https://me:pw@a", "https://a/?x=1"])
 def test_an_invalid_public_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="--public-url") as caught:
-        _public(url)
+        checked_public_url(url)
     assert "pw" not in caught.value.message
 
 
 def test_a_short_token_is_refused_and_not_shown() -> None:
     with pytest.raises(UsageError, match="can be guessed") as caught:
-        _token("s" * (MIN_TOKEN_LENGTH - 1))
+        checked_token("s" * (MIN_TOKEN_LENGTH - 1))
     assert "sss" not in caught.value.message + caught.value.hint
-    assert _token("s" * MIN_TOKEN_LENGTH)
+    assert checked_token("s" * MIN_TOKEN_LENGTH)

@@ -74,7 +74,9 @@ def test_an_entry_that_another_process_begins_stays(served: Served, tmp_path: Pa
     assert entry.directory.exists()
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+@pytest.mark.parametrize(
+    "method", ["DELETE", *(pytest.param(each, marks=pytest.mark.slow) for each in ("GET", "POST"))]
+)
 def test_what_names_no_entry_or_several_is_refused(served: Served, tmp_path: Path, method: str) -> None:
     ids = [digest(bytes([n])) for n in range(17)]
     first = next(digit for digit in "0123456789abcdef" if sum(each[0] == digit for each in ids) > 1)

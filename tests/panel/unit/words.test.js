@@ -28,6 +28,12 @@ test("every phase of a job has its words", () => {
   }
 });
 
+test("a job for single files names them", () => {
+  assert.equal(words.jobTitle(job("a", { title: "Whisper" })), "Whisper");
+  assert.equal(words.jobTitle(job("a", { title: "Whisper", only: [] })), "Whisper");
+  assert.equal(words.jobTitle(job("a", { only: ["onnx/model.onnx"] })), "m: onnx/model.onnx");
+});
+
 test("a phase of a later version is shown as it is", () => {
   assert.equal(state(job("a", { phase: "reflecting" })), "reflecting");
 });
@@ -227,4 +233,29 @@ test("only data that may go back to where it was is offered for it", () => {
   assert.equal(words.isRestorable({ ...entry, path: "/elsewhere/a.bin" }), true);
   assert.equal(words.isRestorable({ ...entry, path: "/elsewhere/a.bin", size: null }), false);
   assert.equal(words.isRestorable({ ...entry, expected: "", path: "" }), false);
+});
+
+test("a file of several sources says how many, and how much came from each", () => {
+  const parts = [
+    [0, 600, "peer lab-2:8765"],
+    [600, 700, "swarm swarm"],
+    [700, 1000, "huggingface huggingface.co"],
+  ];
+  const mixed = file("f", { phase: "done", source: "huggingface", host: "huggingface.co", parts });
+  assert.equal(words.fileState(mixed, job("a"), 0), "3 sources");
+  assert.equal(
+    words.sourcesText(mixed),
+    "600 B from peer lab-2:8765, 300 B from Hugging Face, 100 B from swarm",
+  );
+  const plain = { ...mixed, parts: [[0, 1000, "huggingface huggingface.co"]] };
+  assert.equal(words.fileState(plain, job("a"), 0), "Hugging Face");
+  assert.equal(words.sourcesText(plain), "");
+  assert.equal(words.sourcesText(file("of an earlier version")), "");
+});
+
+test("a source without a host shows its kind alone", () => {
+  assert.equal(words.hostName({ source: "swarm", host: "swarm" }), "");
+  assert.equal(words.hostName({ source: "peer", host: "10.0.0.5:8765" }), "10.0.0.5:8765");
+  assert.equal(words.sourceName({ source: "swarm", host: "swarm" }), "swarm");
+  assert.equal(words.sourceName({ source: "huggingface", host: "huggingface.co" }), "Hugging Face");
 });
