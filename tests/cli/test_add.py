@@ -179,6 +179,7 @@ def test_what_the_hub_does_not_have_is_one_line(called: Called) -> None:
     fails(called("add", "nonsense"), 2)
 
 
+@pytest.mark.slow
 def test_many_small_files_are_pinned(called: Called, hub: HuggingFaceHub) -> None:
     hub.add("org/Many", {f"{number}.json": b"%d" % number for number in range(40)})
     code, out, err = called("add", "hf:org/Many", "--json")

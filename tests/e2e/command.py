@@ -250,6 +250,14 @@ def together(commands: Sequence[Callable[[], Result]]) -> list[Result]:
         return list(pool.map(lambda command: command(), commands))
 
 
+def bend(cli: Command, code: str) -> None:
+    """Let Python run some code before the command, as on a machine that is made otherwise."""
+    directory = cli.home / "bent"
+    directory.mkdir()
+    (directory / "sitecustomize.py").write_text(code)
+    cli.environment["PYTHONPATH"] = f"{directory}{os.pathsep}{cli.environment['PYTHONPATH']}"
+
+
 def assert_fails(result: Result, code: int, *words: str) -> None:
     """The contract of a failing run: its exit code, at the end one line that says what, one what to do."""
     assert "Traceback" not in result.err

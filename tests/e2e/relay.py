@@ -14,7 +14,7 @@ class Relay:
     """Passes connections on to a port of this machine, as itself: ``Host`` is made right on the way.
 
     Attributes:
-        requests: The heads of the requests, without their empty lines.
+        requests: The heads of the requests that were passed on, without their empty lines.
         port: Where it listens.
     """
 
@@ -40,11 +40,11 @@ class Relay:
         head = channel.read_head()
         if head is None:
             return
-        self.requests.append(head.decode("latin-1"))
         ours, theirs = f"127.0.0.1:{self.port}".encode(), f"127.0.0.1:{self._target}".encode()
         with socket.create_connection(("127.0.0.1", self._target)) as server:
             self._live |= {server, channel.sock}
             server.sendall(head.replace(ours, theirs) + b"\r\nConnection: close\r\n\r\n" + channel._buffer)
+            self.requests.append(head.decode("latin-1"))
             threading.Thread(target=_pump, args=(channel.sock, server), daemon=True).start()
             _pump(server, channel.sock)
             self._live -= {server, channel.sock}

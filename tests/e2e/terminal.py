@@ -9,7 +9,7 @@ import re
 import struct
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ HIDE = f"{ESC}[?25l"
 """Hides the cursor."""
 ERASURE = re.compile(rf"(?=\r{ESC}\[2K)")
 """Where a picture is taken away for the next one."""
+CONTROL = re.compile(rf"{ESC}\[[0-9;?]*[A-Za-z]")
 COLOR = re.compile(rf"{ESC}\[[0-9;]*[34][0-7]")
 
 
@@ -43,8 +44,18 @@ class Shown:
     frames: list[list[str]]
 
 
-def on_terminal(cli: Command, *arguments: str, columns: int, **env: str) -> Shown:
-    """Run a command with its stderr on a terminal."""
+def on_terminal(
+    cli: Command, *arguments: str, columns: int, watch: Callable[[str], None] | None = None, **env: str
+) -> Shown:
+    """Run a command with its stderr on a terminal.
+
+    Args:
+        cli: The machine.
+        arguments: The words of the command.
+        columns: Width of the terminal.
+        watch: Called with each picture that is complete, without its control sequences, while it runs.
+        env: More environment.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = cli.environment | {"TERM": "xterm-256color"} | env
@@ -57,7 +68,13 @@ def on_terminal(cli: Command, *arguments: str, columns: int, **env: str) -> Show
         cwd=cli.work,
     ) as process:
         os.close(theirs)
-        written = b"".join(_read(ours)).decode()
+        read = b""
+        for data in _read(ours):
+            read += data
+            *complete, _ = re.split(ERASURE, read.decode(errors="ignore"))
+            if watch is not None and complete:
+                watch(CONTROL.sub("", complete[-1]))
+        written = read.decode()
         out, _ = process.communicate(timeout=PATIENCE)
     os.close(ours)
     screen, frames = Screen(columns, 24), []

@@ -98,16 +98,18 @@ def test_stream_tells_a_failure_and_raises_none(origin: Origin, served: ServedMo
     assert (last.event.exit_code, last.event.error.code) == (6, "unavailable")
 
 
-def test_closing_the_stream_cancels_and_keeps_what_came(served: ServedModel, origin: Origin) -> None:
+@pytest.mark.usefixtures("served")
+def test_closing_the_stream_cancels_and_keeps_what_came(cli: Command, origin: Origin) -> None:
+    model(origin, {"a.bin": 3_000_000}, name="large", catalog=cli.catalog)  # too large to come in a batch
     origin.fault("a.bin", faults.stall(0.5), times=1)
-    stream = modelfetch.stream("m")
+    stream = modelfetch.stream("large")
     for record in stream:
-        if record.state.totals.received >= 50_000:
+        if record.state.totals.received >= 1_500_000:
             break
     stream.close()
     origin.forget()
-    modelfetch.ensure("m")
-    assert origin.sent("a.bin") == 50_000
+    modelfetch.ensure("large")
+    assert origin.sent("a.bin") == 1_500_000
 
 
 def test_verify_gives_every_file_or_raises(cli: Command, origin: Origin, served: ServedModel) -> None:

@@ -19,7 +19,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.pins.imported import pin, planned
 from modelfetch.workspace import Workspace
 from tests.bundle.material import archive
-from tests.e2e.command import Command, InProcess, assert_fails
+from tests.e2e.command import Command, InProcess, assert_fails, bend
 
 pytestmark = pytest.mark.slow  # the same is tested in one process
 
@@ -311,6 +311,17 @@ def test_wrong_calls_say_what_to_do(machine: InProcess, words: list[str], code: 
     assert os.listdir(machine.work) == before
 
 
+SLOW_DISK = """
+import os, time
+real = os.pwrite
+def pwrite(*arguments):
+    time.sleep(float(os.environ.get("WRITE_SECONDS", "0")))
+    return real(*arguments)
+os.pwrite = pwrite
+"""
+"""A disk that takes its time: the middle of a file lasts."""
+
+
 @pytest.mark.slow  # two processes
 @pytest.mark.parametrize("form", ["modelpack", "image"])
 def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path, form: str) -> None:
@@ -319,7 +330,8 @@ def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Pa
     prepare(machine, "large", {"model.bin": large})
     bundle = tmp_path / "b.tar"
     assert machine("bundle", "create", "large", "-o", bundle, "--form", form).code == 0
-    with cli.start("bundle", "import", bundle) as running:
+    bend(cli, SLOW_DISK)
+    with cli.start("bundle", "import", bundle, WRITE_SECONDS="0.1") as running:
         running.until(lambda _: any(is_filled(path) for path in cli.files("partial")))
         running.process.kill()
         running.process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from modelfetch.cli.ci import Target, _compose, _kubernetes
 from modelfetch.cli.recipes import RECIPES
 from tests.e2e.command import Command, InProcess, assert_fails
 from tests.origin import Origin, ServedModel, model
+from tests.test_docs import COMMANDS as DOCUMENTED
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / ".github" / "actions" / "modelfetch" / "action.yml"
@@ -70,6 +72,7 @@ def test_a_key_is_the_same_on_every_machine_and_in_every_order(tmp_path: Path, p
     assert other("cache-key").out == key
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -95,6 +98,7 @@ def test_titles_and_sources_do_not_change_a_key(project: Project) -> None:
     assert project("cache-key").out == before
 
 
+@pytest.mark.slow
 def test_a_key_as_json(project: Project) -> None:
     document = project("cache-key", "--json").document
     assert document["key"] == project("cache-key").out.strip()
@@ -105,17 +109,20 @@ def test_a_key_as_json(project: Project) -> None:
 # Recipes
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("target", Target)
 def test_a_recipe_is_complete_and_names_the_models(project: Project, target: str) -> None:
     text = project.recipe(target)
     assert "@" not in text.replace("actions/checkout@v4", "").replace("@v4", "").replace("@v5", "")
-    assert "# Save as " in text.splitlines()[0]
-    assert text.splitlines()[0].endswith("Models: m, silero-vad")
+    first = text.splitlines()[target == "slurm"]  # its first line names the shell
+    assert "# Save as " in first
+    assert first.endswith("Models: m, silero-vad")
     document = project("ci", target, "--json").document
     assert document == {"target": target, "path": RECIPES[target].path, "recipe": text}
 
 
-@pytest.mark.parametrize("target", ["github", "gitlab", "compose", "kubernetes"])
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("target", ["github", "gitlab", "compose", "kubernetes", "ansible"])
 def test_a_recipe_is_yaml(project: Project, target: str) -> None:
     for arguments in ([], ["m"], ["silero-vad"]):
         assert all(yaml.safe_load_all(project.recipe(target, *arguments)))
@@ -136,18 +143,42 @@ def test_an_image_has_a_layer_for_each_model(project: Project) -> None:
     text = project.recipe("docker", "--package", "modelfetch==0.1.0")
     assert "pip install --no-cache-dir modelfetch==0.1.0 " in text
     assert "COPY ./tools" not in text
+    text = project.recipe("docker", "--package", "./tools/modelfetch[serve,swarm]")
+    assert "COPY ./tools/modelfetch /tmp/modelfetch" in text.splitlines()
+    assert "pip install --no-cache-dir '/tmp/modelfetch[serve,swarm]'" in text
 
 
 def test_containers_get_the_manifests_of_the_project(project: Project) -> None:
-    config, deployment = yaml.safe_load_all(project.recipe("kubernetes"))
+    config, deployment, *_ = yaml.safe_load_all(project.recipe("kubernetes"))
     assert config["data"] == {"m.toml": (project.models / "m.toml").read_text()}
     spec = deployment["spec"]["template"]["spec"]
     assert spec["initContainers"][0]["command"][-2:] == ["m", "silero-vad"]
     assert {volume["name"] for volume in spec["volumes"]} == {"models", "catalog"}
     compose = yaml.safe_load(project.recipe("compose"))
     assert compose["configs"] == {"m": {"file": "./models/m.toml"}}
-    [deployment] = yaml.safe_load_all(project.recipe("kubernetes", "silero-vad"))
+    kinds = [each["kind"] for each in yaml.safe_load_all(project.recipe("kubernetes", "silero-vad"))]
+    assert kinds == ["Deployment", "DaemonSet", "Job"]
     assert "configs" not in yaml.safe_load(project.recipe("compose", "silero-vad"))
+
+
+def test_the_nodes_get_the_torrents_of_the_project(project: Project) -> None:
+    """Of machines that start together and have none, each would read the hub."""
+    (project.models / "m.torrent").write_bytes(b"d1:\xffe")
+    config, *_ = yaml.safe_load_all(project.recipe("kubernetes"))
+    assert config["binaryData"] == {"m.torrent": base64.b64encode(b"d1:\xffe").decode()}
+    assert [*config["data"]] == ["m.toml"]
+    [play] = yaml.safe_load(project.recipe("ansible"))
+    copied = [each["ansible.builtin.copy"] for each in play["tasks"] if "ansible.builtin.copy" in each]
+    assert copied[1]["src"] == "models/m.torrent"
+    assert copied[1]["dest"] == "/etc/modelfetch/catalog/m.torrent"
+
+
+def test_a_torrent_that_fits_into_no_config_map_is_left_out(project: Project) -> None:
+    (project.models / "m.torrent").write_bytes(bytes(1 << 20))
+    result = project("ci", "kubernetes")
+    assert "m.torrent does not fit into a ConfigMap" in result.err
+    config, *_ = yaml.safe_load_all(result.out)
+    assert "binaryData" not in config
 
 
 def test_a_name_is_a_text_in_a_compose_file() -> None:
@@ -189,6 +220,170 @@ def test_a_model_that_the_job_would_not_know_is_refused(project: Project, origin
     project.environment["MODELFETCH_CATALOG"] = str(elsewhere)
     for target in Target:
         assert_fails(project("ci", target, "mine"), 2, "outside of the project", "--to-catalog project")
+
+
+# Clusters
+
+
+def objects(project: Project, *names: str) -> dict[str, dict[str, Any]]:
+    """The objects of the recipe for Kubernetes, by kind."""
+    return {each["kind"]: each for each in yaml.safe_load_all(project.recipe("kubernetes", *names))}
+
+
+def pod_specs(project: Project) -> list[dict[str, Any]]:
+    found = objects(project)
+    return [found[kind]["spec"]["template"]["spec"] for kind in ("Deployment", "DaemonSet", "Job")]
+
+
+def test_a_node_has_one_cache_which_jobs_cannot_change(project: Project) -> None:
+    _, node, job = pod_specs(project)
+    paths = [next(each for each in spec["volumes"] if each["name"] == "models") for spec in (node, job)]
+    assert {each["hostPath"]["path"] for each in paths} == {"/var/lib/modelfetch"}
+    [mount] = [each for each in job["containers"][0]["volumeMounts"] if each["name"] == "models"]
+    assert mount == {"name": "models", "mountPath": "/cache", "readOnly": True}
+    assert {"name": "MODELFETCH_OFFLINE", "value": "1"} in job["containers"][0]["env"]
+    assert "--share" in node["containers"][0]["command"]
+
+
+def test_pods_have_no_more_rights_than_they_need(project: Project) -> None:
+    for spec in pod_specs(project):
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*spec.get("initContainers", ()), *spec["containers"]]:
+            security = spec["securityContext"] | container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"]["drop"] == ["ALL"]
+            is_root = container["name"] == "directory"
+            assert security["runAsUser"] == (0 if is_root else 65534)
+            assert is_root or security["runAsNonRoot"] is True
+
+
+def test_labels_and_volumes_of_a_recipe_fit_together(project: Project) -> None:
+    found = objects(project)
+    for kind in ("Deployment", "DaemonSet"):
+        spec = found[kind]["spec"]
+        assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    for spec in pod_specs(project):
+        volumes = {each["name"] for each in spec["volumes"]}
+        used = {
+            mount["name"]
+            for container in [*spec.get("initContainers", ()), *spec["containers"]]
+            for mount in container["volumeMounts"]
+        }
+        assert used == volumes == {"models", "catalog"}
+    names = [(each["kind"], each["metadata"]["name"]) for each in found.values()]
+    assert len({*names}) == len(names)
+
+
+def test_a_job_is_not_tried_again_where_that_cannot_help(project: Project) -> None:
+    job = objects(project)["Job"]["spec"]
+    [rule] = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"]["values"] == [2, 3, 5]  # not 4: the node may not have the models yet
+    assert rule["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_hosts_get_the_manifests_of_the_project(project: Project) -> None:
+    [play] = yaml.safe_load(project.recipe("ansible"))
+    copied = [each["ansible.builtin.copy"] for each in play["tasks"] if "ansible.builtin.copy" in each]
+    assert [each["src"] for each in copied if "src" in each] == ["models/m.toml", "./tools/modelfetch/"]
+    [argv] = [
+        each["ansible.builtin.command"]["argv"] for each in play["tasks"] if "ansible.builtin.command" in each
+    ]
+    assert argv[-2:] == ["m", "silero-vad"]
+    [play] = yaml.safe_load(project.recipe("ansible", "--package", "modelfetch[serve,swarm]==0.1.0"))
+    [pip] = [each["ansible.builtin.pip"] for each in play["tasks"] if "ansible.builtin.pip" in each]
+    assert pip["name"] == "modelfetch[serve,swarm]==0.1.0"
+    handlers = {each["name"] for each in play["handlers"]}
+    assert {each["notify"] for each in play["tasks"] if "notify" in each} == handlers
+
+
+CALLS = re.compile(r"modelfetch (ensure|verify|serve|cache-key)\b([^\n#&]*)")
+
+
+@pytest.mark.quick(3)
+@pytest.mark.parametrize("target", Target)
+def test_options_in_a_recipe_exist(project: Project, target: str) -> None:
+    """Options of commands, in the form of a shell and in that of a list."""
+    text = re.sub(r'", "|"|, ', " ", project.recipe(target))
+    text = re.sub(r"\n +- (?=--|\S+\n)", " ", text)  # a list of one item a line
+    for command, rest in CALLS.findall(text):
+        known = {name for parameter in DOCUMENTED[f"modelfetch {command}"].params for name in parameter.opts}
+        assert {word.partition("=")[0] for word in re.findall(r"(?<!\S)--[a-z][^\s\]]*", rest)} <= known
+
+
+def test_the_script_for_slurm_is_a_script(project: Project) -> None:
+    text = project.recipe("slurm")
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+    lines = text.splitlines()
+    first = next(index for index, line in enumerate(lines) if line and not line.startswith("#"))
+    assert all(index < first for index, line in enumerate(lines) if line.startswith("#SBATCH"))
+
+
+@pytest.fixture
+def nodes(project: Project, programs: Mapping[str, str]) -> Path:
+    """A Slurm and a Ray of one node, as far as the recipes use them, with the command without ``--swarm``."""
+    directory = project.home / "bin"
+    (directory / "srun").write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n')
+    (directory / "srun").chmod(0o755)
+    (directory / "modelfetch").write_text(
+        "#!/bin/bash\n"
+        'words=(); for word; do [ "$word" = --swarm ] || words+=("$word"); done\n'
+        'echo "$1" >> "$RUNS"; [ -e "$BROKEN" ] && { rm "$BROKEN"; exit 6; }\n'
+        f'exec {sys.executable} -m modelfetch "${{words[@]/#30/0}}"\n'
+    )
+    package = project.home / "packages" / "ray" / "util"
+    package.mkdir(parents=True)
+    (package / "scheduling_strategies.py").write_text(
+        "class NodeAffinitySchedulingStrategy:\n    def __init__(self, node_id, soft): assert not soft\n"
+    )
+    (package / "__init__.py").write_text("")
+    (package.parent / "__init__.py").write_text(
+        "def init(address): assert address == 'auto'\n"
+        "def nodes(): return [dict(Alive=True, NodeID='1', NodeManagerHostname='a'), dict(Alive=False)]\n"
+        "class Task:\n"
+        "    def __init__(self, work): self.work = work\n"
+        "    def options(self, scheduling_strategy): return self\n"
+        "    def remote(self): return self.work()\n"
+        "def remote(num_cpus): return Task\n"
+        "def get(result): return result\n"
+    )
+    return project.home
+
+
+def on_nodes(nodes: Path, programs: Mapping[str, str], *line: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **programs,
+        "USER": "me",
+        "RUNS": str(nodes / "runs"),
+        "BROKEN": str(nodes / "broken"),
+        "PYTHONPATH": f"{programs['PYTHONPATH']}{os.pathsep}{nodes / 'packages'}",
+    }
+    return subprocess.run(
+        line, cwd=nodes / "work", env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["slurm", "ray"])
+def test_the_scripts_for_nodes_run(
+    project: Project, nodes: Path, programs: Mapping[str, str], target: str
+) -> None:
+    only_own(project)
+    path = project.work / RECIPES[target].path
+    path.write_text(project.recipe(target))
+    line = [sys.executable if target == "ray" else "bash", str(path)]
+    (nodes / "broken").touch()  # the first try fails with 6
+    done = on_nodes(nodes, programs, *line)
+    assert done.returncode == 0, done.stderr
+    assert (nodes / "runs").read_text().split() == ["ensure"] * (2 + (target == "slurm"))
+    assert project("path", "m").code == 0
+    (project.work / "modelfetch.toml").write_text('models = ["nothing"]\n')
+    (nodes / "runs").unlink()
+    assert on_nodes(nodes, programs, *line).returncode == 3
+    assert (nodes / "runs").read_text().split() == ["ensure"]  # not tried again
 
 
 # What the recipes run
@@ -279,7 +474,7 @@ def test_the_layers_of_an_image_can_be_made_and_read_without_the_project(
 def test_a_pod_finds_its_manifests_and_models(project: Project, programs: Mapping[str, str]) -> None:
     """The files of a ConfigMap are links into a directory with the time, as kubelet makes them."""
     only_own(project)
-    config, deployment = yaml.safe_load_all(project.recipe("kubernetes"))
+    config, deployment, *_ = yaml.safe_load_all(project.recipe("kubernetes"))
     catalog = project.home / "mounted"
     (catalog / "..2026_11_28").mkdir(parents=True)
     (catalog / "..data").symlink_to("..2026_11_28")
@@ -291,6 +486,24 @@ def test_a_pod_finds_its_manifests_and_models(project: Project, programs: Mappin
     subprocess.run(spec["initContainers"][0]["command"], env=environment, cwd="/", check=True)
     script = spec["containers"][0]["command"][2].partition(" && ")[0]
     bash(script, Path("/"), {**environment, "MODELFETCH_OFFLINE": "1"})
+
+
+@pytest.mark.slow
+def test_a_job_waits_for_the_models_of_its_node(project: Project, programs: Mapping[str, str]) -> None:
+    only_own(project)
+    [container] = objects(project)["Job"]["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    environment = {**programs, **variables, "MODELFETCH_CATALOG": str(project.models)}
+
+    def run() -> int:
+        done = subprocess.run(
+            container["command"], env=environment, cwd="/", capture_output=True, check=False
+        )
+        return done.returncode
+
+    assert run() == 4  # tried again by Kubernetes
+    assert project("ensure", "m").code == 0
+    assert run() == 0
 
 
 @pytest.mark.slow
@@ -518,5 +731,6 @@ def test_a_shard_without_a_model_is_a_success(project: Project) -> None:
     assert records[-1]["outcome"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_wrong_shard_is_refused(cli: Command) -> None:
     assert_fails(cli("ensure", "m", "--shard", "3/2"), 2, "--shard", "1/4")

@@ -8,11 +8,11 @@ import sys
 from importlib import import_module
 
 import pytest
-import typer
 
-from modelfetch.cli.app import call, command_line
+from modelfetch.cli.app import call
 from modelfetch.cli.options import complete_job
 from modelfetch.errors import UsageError
+from tests.command_tree import command_tree
 from tests.e2e.command import Command, InProcess, assert_fails
 from tests.origin import Origin, model
 from tests.remote.scripted import Script, document, serving, snapshot
@@ -30,10 +30,11 @@ def complete(cli: Command, line: str) -> set[str]:
     return set(result.lines)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
+        ("modelfetch ", set(command_tree().commands)),
         pytest.param("modelfetch ensure --prefer hug", {"huggingface"}, marks=pytest.mark.slow),
         pytest.param("modelfetch config set retry.c", {"retry.cap"}, marks=pytest.mark.slow),
         ("modelfetch path demo onnx/d", {"onnx/decoder_model.onnx"}),
@@ -46,6 +47,7 @@ def test_bash_completes(cli: Command, line: str, expected: set[str]) -> None:
     assert complete(cli, line) == expected
 
 
+@pytest.mark.slow
 def test_models_of_every_catalog_are_completed(cli: Command, origin: Origin) -> None:
     model(origin, {"a.bin": 1}, name="whisper-mine", catalog=cli.catalog)
     offered = complete(cli, "modelfetch ensure whisper-")
@@ -93,6 +95,7 @@ def test_another_shell_is_refused(inside: InProcess) -> None:
     assert_fails(inside("completion", "tcsh"), 2, "tcsh")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
 def test_a_shell_that_is_not_known_is_no_bug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str

@@ -61,6 +61,7 @@ def test_json_has_every_layer_and_the_numbers(inside: InProcess) -> None:
     assert {each["area"] for each in done.document["findings"]} == {"127.0.0.1:9", "disk", "environment"}
 
 
+@pytest.mark.slow
 def test_offline_contacts_no_host(inside: InProcess, origin: Origin) -> None:
     for arguments in (["--offline"], []):
         offline = {} if arguments else {"MODELFETCH_OFFLINE": "1"}

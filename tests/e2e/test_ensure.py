@@ -82,6 +82,7 @@ def test_without_a_name_the_models_of_the_project_are_ensured(cli: InProcess, or
     assert result.lines == [str(cli.directory(each)) for each in served], "in the order asked"
 
 
+@pytest.mark.slow
 def test_files_limit_rate_only_and_to(cli: InProcess, origin: Origin, tmp_path: Path) -> None:
     """A file at a time, no faster than told, from one kind of source, and into a directory too."""
     with Origin() as mirror:
@@ -101,6 +102,7 @@ def test_files_limit_rate_only_and_to(cli: InProcess, origin: Origin, tmp_path: 
     assert result.records[-1]["seconds"] >= 500_001 / 500_000 - 0.3
 
 
+@pytest.mark.slow
 def test_to_copies_a_model_that_is_here_and_leaves_other_files_alone(cold: Cold, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     result = cold.cli("ensure", cold.model.name, "--offline", "--to", tmp_path)
@@ -158,6 +160,7 @@ def test_an_interrupted_file_goes_on_at_another_source(cli: InProcess, origin: O
         assert cli.has(served)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_cache_that_everybody_can_write_to_is_told_of_once(

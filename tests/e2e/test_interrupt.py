@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from modelfetch.engine.events import Event, RunFinished, RunStarted
 from modelfetch.engine.record import Record
 from modelfetch.workspace import Workspace
 from tests import plain
-from tests.e2e.command import Command, Result, Running
+from tests.e2e.command import Command, Result, Running, bend
 from tests.origin import Fault, Origin, ServedModel, faults, model
-from tests.patience import IN_TIME
+from tests.patience import IN_TIME, PATIENT
 
 MIB = 1 << 20
 
@@ -46,9 +45,12 @@ def received(running: Running) -> int:
     return int(lines[-1].partition('"received":')[2].partition(",")[0]) if lines else 0
 
 
+@pytest.mark.slow
 def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli: Command) -> None:
-    with Origin(pace=16 * MIB) as origin:
+    cli.environment |= PATIENT
+    with Origin() as origin:
         served = serve(cli, origin, 16 * MIB)
+        origin.fault("a.bin", faults.stall(9 * MIB), times=1)
         with cli.start("ensure", "m", "--json") as running:
             running.until(lambda running: received(running) >= 8 * MIB)
             killed = running.interrupt(signal.SIGKILL)
@@ -56,7 +58,6 @@ def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli:
         assert cli.files("models") == []
         assert cli.files("blobs") == []
         origin.forget()
-        origin.pace = None
         result = cli("ensure", "m")
         assert result.code == 0, result.err
         assert origin.bytes_sent <= 0.55 * served.size
@@ -64,12 +65,15 @@ def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli:
         assert cli.files("partial") == []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
 def test_a_signal_ends_a_transfer_at_once_and_keeps_what_came(cli: Command, number: int, code: int) -> None:
-    with Origin(pace=4 * MIB) as origin:
+    cli.environment |= PATIENT
+    with Origin() as origin:
         served = serve(cli, origin, 4 * MIB)
+        origin.fault("a.bin", faults.stall(2 * MIB), times=1)
         with cli.start("ensure", "m", "--json") as running:
             running.until(lambda running: received(running) >= MIB)
             result = running.interrupt(number)
@@ -80,7 +84,6 @@ def test_a_signal_ends_a_transfer_at_once_and_keeps_what_came(cli: Command, numb
         assert [file["status"] for file in last["files"]] == ["cancelled"]
         had = received(running)
         origin.forget()
-        origin.pace = None
         cli.prepare("m")
         assert origin.bytes_sent <= served.size - had
         assert cli.has(served)
@@ -94,12 +97,13 @@ WAITS: dict[str, tuple[Fault, Callable[[Running], bool]]] = {
 """What the origin does, and when the command is waiting for it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wait", "times"),
     [
-        pytest.param("stalled before an answer", 1, marks=pytest.mark.slow),
+        ("stalled before an answer", 1),
         ("stalled in the body", 3),
-        pytest.param("in backoff", 1, marks=pytest.mark.slow),
+        ("in backoff", 1),
     ],
 )
 def test_ctrl_c_ends_a_wait_at_once(cli: Command, origin: Origin, wait: str, times: int) -> None:
@@ -174,6 +178,7 @@ LOST = "Gone()"
 """Python cannot raise it where it takes a thing apart, or calls back about one that is gone."""
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(bool(plain.command()), reason="without fast paths modules are loaded in another order")
 @pytest.mark.parametrize(
     ("module", "raised"),
@@ -192,10 +197,7 @@ LOST = "Gone()"
     ],
 )
 def test_ctrl_c_ends_it_whatever_is_loaded_at_that_moment(cli: Command, module: str, raised: str) -> None:
-    hook = cli.home / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(PRESSED.format(module=module, raised=raised))
-    cli.environment["PYTHONPATH"] = f"{hook}{os.pathsep}{cli.environment['PYTHONPATH']}"
+    bend(cli, PRESSED.format(module=module, raised=raised))
     with Origin() as origin:
         serve(cli, origin, fault=faults.stall())
         result = cli("ensure", "m")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXAMPLES
 from modelfetch.cli.man import EXIT_STATUS, _escaped, _text
+from tests.command_tree import command_tree
 from tests.e2e.command import InProcess
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
@@ -27,7 +26,7 @@ def page(inside: InProcess) -> str:
 
 def test_the_page_has_every_command_with_its_options_and_examples(inside: InProcess) -> None:
     text = page(inside).replace("\\-", "-").replace("\\(aq", "'")
-    root: Any = typer.main.get_command(command_line())
+    root: Any = command_tree()
     parts = dict(re.findall(r'^\.SS "modelfetch (.+?)"\n(.*?)(?=^\.S[SH])', text, re.MULTILINE | re.DOTALL))
     leaves = {name for name, command in root.commands.items() if not hasattr(command, "commands")}
     assert leaves <= parts.keys()
@@ -43,6 +42,7 @@ def test_the_page_has_the_exit_codes_of_the_reference(inside: InProcess) -> None
     assert list(EXIT_STATUS) == [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_each_time_and_as_json(inside: InProcess) -> None:
     text = page(inside)
     assert page(inside) == text
@@ -57,6 +57,7 @@ def test_text_is_never_a_request() -> None:
     assert all(not line.startswith((".", "'")) for line in _text(". " * 200).splitlines())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "line", [("groff", "-man", "-Tutf8", "-ww", "-z"), ("mandoc", "-T", "lint", "-W", "warning")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,16 +15,25 @@ from tests.origin import Origin, ServedModel, faults, model, whisper_like
 
 
 @pytest.fixture
-def served(cli: Command) -> Iterator[ServedModel]:
-    """A model of nine files on a mirror that fails and an origin that takes half a second."""
-    with Origin(pace=2_000_000) as origin, Origin() as mirror:
+def served(cli: Command, origin: Origin) -> Iterator[ServedModel]:
+    """A model of nine files on a mirror that fails."""
+    with Origin() as mirror:
         mirror.fault("*", faults.status(404))
         yield cli.serve(whisper_like(origin, shrink=200, mirrors=[mirror], catalog=cli.catalog))
 
 
-def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(cli: Command, served: ServedModel) -> None:
+@pytest.mark.slow
+def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(
+    cli: Command, origin: Origin, served: ServedModel
+) -> None:
     """The screen refuses a line that is too wide; without colors the bars are still told apart."""
-    shown = on_terminal(cli, "ensure", served.name, columns=60, NO_COLOR="1")
+    origin.pace = 10_000
+
+    def hurry(picture: str) -> None:
+        if re.search(r"encoder_model\.onnx.*%", picture) and re.search("of 9 files.*%", picture):
+            origin.pace = None
+
+    shown = on_terminal(cli, "ensure", served.name, columns=60, watch=hurry, NO_COLOR="1")
     assert (shown.code, shown.out) == (0, f"{cli.directory(served)}\n"), shown.written
     assert HIDE in shown.written
     assert shown.screen.has_cursor

@@ -74,6 +74,7 @@ def test_two_clones_that_claim_one_name_and_version_are_both_verified(
     assert sorted(removed["versions"]) == sorted(directory.name for directory in directories)
 
 
+@pytest.mark.slow
 def test_a_name_that_a_project_takes_over_is_announced_at_every_run(project: Clone, origin: Origin) -> None:
     model(
         origin, {"a.bin": 500}, name="whisper-base", huggingface=False, urls=(origin,), catalog=project.models

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.command import Command, Running, assert_fails, together
 from tests.origin import Origin, faults, model
+from tests.patience import PATIENT
 
 PROCESSES = 4
+WAITING = "waiting for process"
 
 
 @pytest.fixture
@@ -24,19 +27,25 @@ def holder(cli: Command, origin: Origin) -> Iterator[Running]:
 
 @pytest.mark.slow
 def test_each_byte_is_sent_once_however_many_ask(cli: Command) -> None:
-    with Origin(pace=600_000) as origin:  # longer than the two seconds after which waits are written
+    release = threading.Event()
+    cli.environment |= PATIENT
+    with Origin() as origin:
         files = {"big.bin": 2_000_000, "small.bin": 300_000, "a/b.bin": 10, "c.bin": 0}
         served = cli.serve(model(origin, files, catalog=cli.catalog))
+        origin.fault("big.bin", faults.stall(1000, until=release), times=1)
         running = [cli.start("ensure", "m") for _ in range(PROCESSES)]
+        # One of them has the lock, and is held up until another one tells that it waits.
+        running[0].until(lambda _: any(WAITING in each.err for each in running))
+        release.set()
         results = [each.finish() for each in running]
         assert [result.code for result in results] == [0] * PROCESSES, [result.err for result in results]
         assert {result.out for result in results} == {f"{cli.directory(served)}\n"}
         assert origin.bytes_sent == served.size
     assert cli.has(served)
     pids = {str(each.process.pid) for each in running}
-    waits = [line for result in results for line in result.stderr_lines("waiting for process")]
+    waits = [line for result in results for line in result.stderr_lines(WAITING)]
     assert waits
-    assert all(line.partition("waiting for process ")[2].split()[0] in pids for line in waits)
+    assert all(line.partition(f"{WAITING} ")[2].split()[0] in pids for line in waits)
 
 
 @pytest.mark.slow

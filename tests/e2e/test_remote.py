@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -20,7 +21,7 @@ from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.origin import Origin, ServedModel, faults, model
-from tests.patience import IN_TIME
+from tests.patience import IN_TIME, PATIENT
 from tests.remote.scripted import (
     DONE,
     Script,
@@ -71,7 +72,7 @@ class House:
 
     def until(self, status: str) -> str:
         """Wait until the newest job is that far; gives its id."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + IN_TIME
         while not (jobs := self.jobs) or jobs[0]["status"] != status:
             assert time.monotonic() < deadline, jobs
             time.sleep(0.02)
@@ -87,15 +88,26 @@ def house(tmp_path: Path) -> House:
 
 
 @contextmanager
-def slow(
-    house: House, size: int = 16 * MIB, *, pace: float = 2 * MIB
-) -> Iterator[tuple[Origin, ServedModel]]:
-    """A model that takes many seconds, and the server for it."""
+def slow(house: House, size: int = 64 * MIB, *, pace: float = MIB) -> Iterator[tuple[Origin, ServedModel]]:
+    """A model that takes longer than any test unless it is ended before, and the server for it.
+
+    It takes a minute over one connection; the pace is that of each.
+    """
+    house.server.environment |= PATIENT
     with Origin(pace=pace) as origin:
         files = {"big.bin": size, "small.bin": 1000}
         served = house.server.serve(model(origin, files, catalog=house.server.catalog))
         with house.open():
             yield origin, served
+
+
+@contextmanager
+def held(house: House, size: int, at: int) -> Iterator[tuple[Origin, ServedModel, threading.Event]]:
+    """A model whose large file stays at so many bytes until the event is set, and the server for it."""
+    release = threading.Event()
+    with slow(house, size, pace=16 * MIB) as (origin, served):
+        origin.fault("big.bin", faults.stall(at, until=release), times=1)
+        yield origin, served, release
 
 
 @pytest.fixture
@@ -143,25 +155,38 @@ def test_a_reference_is_pinned_on_the_server(house: House) -> None:
     assert again.out == first.out
 
 
-def test_the_bars_are_those_of_a_run_here(house: House, served: ServedModel) -> None:
-    shown = on_terminal(house.client, *house.ensure("m"), columns=100)
+def test_the_bars_are_those_of_a_run_here(house: House) -> None:
+    row = re.compile(r"big\.bin +━.* \d+% .*MB.* \d.*[kM]B/s .*ETA")
+    with slow(house, 32 * MIB) as (origin, served):
+
+        def hurry(picture: str) -> None:
+            if row.search(picture):
+                origin.pace = None
+
+        shown = on_terminal(house.client, *house.ensure("m"), columns=100, watch=hurry)
     assert (shown.code, shown.out) == (0, f"{house.server.directory(served)}\n"), shown.written
     assert shown.screen.has_cursor
     assert shown.screen.lost == 0
-    rows = [row for frame in shown.frames for row in frame if "━" in row]
-    assert any(re.search(r"big\.bin +━.* \d+% .*MB.* \d.*MB/s .*ETA", row) for row in rows), rows
-    assert any("of 2 files" in row for row in rows)
-    assert "m is ready · 4.20 MB" in " ".join(shown.screen.text)
+    rows = [each for frame in shown.frames for each in frame if "━" in each]
+    assert any(map(row.search, rows)), rows
+    assert any("of 2 files" in each for each in rows)
+    assert "m is ready · 33.6 MB" in " ".join(shown.screen.text)
 
 
 def test_several_models_are_followed_together(house: House) -> None:
+    house.server.environment |= PATIENT
     with Origin(pace=MIB) as origin:
         catalog = house.server.catalog
-        files = {name: {f"{name}.bin": 2 * MIB} for name in ("one", "two")}
+        files = {name: {f"{name}.bin": 64 * MIB} for name in ("one", "two")}
         models = [model(origin, files[name], name=name, catalog=catalog) for name in files]
         house.server.serve(models[0])
+
+        def hurry(picture: str) -> None:
+            if all(f"{name}/{name}.bin" in picture for name in files) and "of 2 files" in picture:
+                origin.pace = None
+
         with house.open():
-            shown = on_terminal(house.client, *house.ensure("two", "one", "two"), columns=100)
+            shown = on_terminal(house.client, *house.ensure("two", "one", "two"), columns=100, watch=hurry)
     assert shown.code == 0, shown.written
     assert shown.out.splitlines() == [str(house.server.directory(each)) for each in reversed(models)]
     drawn = ["\n".join(frame) for frame in shown.frames]
@@ -181,12 +206,18 @@ def test_json_is_what_the_server_says(house: House, served: ServedModel) -> None
 
 
 def test_a_second_submit_joins_and_a_third_attaches(house: House) -> None:
-    with slow(house, 12 * MIB, pace=4 * MIB), house.client.start(*house.ensure("m"), "--json") as first:
+    with (
+        held(house, 12 * MIB, 2 * MIB) as (_, _, release),
+        house.client.start(*house.ensure("m"), "--json") as first,
+    ):
         first.until(in_the_middle)
         with (
             house.client.start(*house.ensure("m"), "--json") as second,
             house.client.start("attach", house.until("running")[:10], "--json") as third,
         ):
+            for follower in (second, third):
+                follower.until(in_the_middle)
+            release.set()
             results = [running.finish() for running in (first, second, third)]
         assert [result.code for result in results] == [0, 0, 0], [result.err for result in results]
         one, two, three = (result.records for result in results)
@@ -201,13 +232,17 @@ def streams(relay: Relay) -> list[str]:
 
 @pytest.mark.parametrize("cuts", [1, 4])
 def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
-    with slow(house, 8 * MIB, pace=4 * MIB) as (origin, served), closing(Relay(house.port)) as relay:
+    with (
+        held(house, 8 * MIB, 5 * MIB) as (origin, served, release),
+        closing(Relay(house.port)) as relay,
+    ):
         url = house.url.replace(str(house.port), str(relay.port))
         with house.client.start("ensure", "m", "--server", url, "--json") as running:
             for cut in range(1, cuts + 1):
                 running.until(lambda running, cut=cut: received(running) >= cut * MIB)  # type: ignore[misc]
                 running.until(lambda _, cut=cut: len(streams(relay)) == cut)  # type: ignore[misc]
                 relay.cut()
+            release.set()
             result = running.finish()
         with house.client.start("attach", "job", "--json") as late:
             story = late.finish()
@@ -242,7 +277,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
         assert new != job
         attached = house.client("attach", new)
         assert (attached.code, attached.lines) == (0, [str(house.server.directory(served))]), attached.err
-        assert attached.stderr_lines("m is ready", " of 16.8 MB in ")
+        assert attached.stderr_lines("m is ready", " of 67.1 MB in ")
         assert origin.bytes_sent - before <= served.size - kept
         assert_fails(house.client("retry", new), 2, "retry")
 
@@ -256,10 +291,14 @@ def test_the_table_of_jobs(house: House) -> None:
         over = house.client("jobs")
         document = house.client("jobs", "--json").document
     assert under_way[0].split() == ["id", "model", "status", "percent", "size", "speed", "ETA", "age"]
+    duration = r" +(\d+m )?\d+s"
     assert re.fullmatch(
-        r"job-[0-9a-f]{8}  m +fetching +\d+%  +\S+ MB / 16\.8 MB  +\S+ MB/s +\d+s +\d+s", under_way[1]
+        rf"job-[0-9a-f]{{8}}  m +fetching +\d+%  +\S+ MB / 67\.1 MB  +\S+ .B/s{duration}{duration}",
+        under_way[1],
     )
-    assert re.fullmatch(r"job-[0-9a-f]{8}  m +cancelled +\d+% .* MB / 16\.8 MB +- +- +\d+s", over.lines[1])
+    assert re.fullmatch(
+        rf"job-[0-9a-f]{{8}}  m +cancelled +\d+% .* MB / 67\.1 MB +- +-{duration}", over.lines[1]
+    )
     assert [job["status"] for job in document["jobs"]] == ["cancelled"]
 
 
@@ -286,7 +325,7 @@ def test_a_signal_cancels_what_this_command_began(house: House, number: int) -> 
         assert (result.code, result.out) == (128 + number, ""), result.err
         assert result.seconds < IN_TIME
         last = result.err.splitlines()[-1]
-        assert re.fullmatch(r"cancelled: .* of 16\.8 MB stay on the server; run the same command.*", last)
+        assert re.fullmatch(r"cancelled: .* of 67\.1 MB stay on the server; run the same command.*", last)
         assert house.jobs[0]["status"] == "cancelled"
         assert house.server.files("partial") != []
 
@@ -350,8 +389,10 @@ def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> N
 
 
 def test_after_kill_9_the_follower_is_told_and_a_retry_resumes(house: House) -> None:
-    with Origin(pace=2 * MIB) as origin, ExitStack() as stack:
+    with Origin(pace=4 * MIB) as origin, ExitStack() as stack:
+        house.server.environment |= PATIENT
         served = house.server.serve(model(origin, {"big.bin": 8 * MIB}, catalog=house.server.catalog))
+        origin.fault("big.bin", faults.stall(5 * MIB))
         running = stack.enter_context(house.open())
         follower = stack.enter_context(house.client.start(*house.ensure("m")))
         follower.until(in_the_middle)
@@ -359,6 +400,7 @@ def test_after_kill_9_the_follower_is_told_and_a_retry_resumes(house: House) -> 
         port = house.port
         running.interrupt(signal.SIGKILL)
         before, origin.pace = origin.bytes_sent, None
+        origin.heal()
         stack.enter_context(house.open(port))
         result = follower.finish()
         assert_fails_as_interrupted(result)

@@ -127,8 +127,9 @@ def listening(cli: Command, scheme: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.lean
-@pytest.mark.parametrize("scheme", [pytest.param("http", marks=pytest.mark.slow), "https"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command, scheme: str) -> None:
     with listening(cli, scheme), closing(Started(cli, "ensure", "m")) as started:
         waited = started.read_until_it_connects()

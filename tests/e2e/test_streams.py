@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.cli.app import command_line
+from tests.command_tree import command_tree
 from tests.e2e.command import PATIENCE, Command
 from tests.origin import Origin, model
 
@@ -51,6 +51,7 @@ ENDINGS: Mapping[str, int] = {
     "find " + "0" * 64: 3,
     "cid ./nowhere": 7,
     "publish m --dry-run": 0,
+    "swarm publish m --dry-run": 0,
     "outdated": 0,
     "upgrade m": 2,
     "diff m": 3,
@@ -186,6 +187,7 @@ ODD = [(stream, way) for stream in STREAMS for way in WAYS if (stream, way) != (
 needs_full = pytest.mark.skipif(not FULL_DEVICE.exists(), reason="this system has no full device")
 
 
+@pytest.mark.quick(1)
 @needs_full
 @pytest.mark.parametrize("command", QUICK, ids=lambda command: command or "bare")
 def test_a_command_with_an_odd_stream_ends_as_it_should(scene: Command, command: str) -> None:
@@ -202,11 +204,9 @@ def test_every_command_with_every_odd_stream_ends_as_it_should(scene: Command, c
 
 
 def test_every_command_is_in_the_matrix() -> None:
-    import typer
-
-    root = typer.main.get_command(command_line())
+    root = command_tree()
     named = {command.split()[0] for command in ENDINGS if command}
-    assert {*root.commands} <= named  # type: ignore[attr-defined]
+    assert {*root.commands} <= named
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import PATIENCE, Command, InProcess, Result, assert_fails
+from tests.e2e.command import PATIENCE, Command, InProcess, Result, assert_fails, bend
 from tests.origin import Origin, ServedModel, faults, model
 
 FILES = {**{f"{n}.bin": 400_000 for n in range(3)}, "large.bin": 9_000_000}
@@ -29,14 +29,6 @@ def start(*arguments, **named):
 setattr(threading, name, start)
 """
 """A system that has only so many threads to give."""
-
-
-def bend(cli: Command, code: str) -> None:
-    """Let Python run some code before the command, as on a machine that is made otherwise."""
-    directory = cli.home / "bent"
-    directory.mkdir()
-    (directory / "sitecustomize.py").write_text(code)
-    cli.environment["PYTHONPATH"] = f"{directory}{os.pathsep}{cli.environment['PYTHONPATH']}"
 
 
 def without(module: str) -> str:

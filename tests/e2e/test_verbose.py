@@ -6,16 +6,15 @@ import os
 from typing import Any
 
 import pytest
-import typer
 
-from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXIT_USAGE
 from modelfetch.cli.verbosity import without_verbose
+from tests.command_tree import command_tree
 from tests.e2e.command import InProcess
 from tests.origin import Origin, ServedModel, faults, model
 from tests.schemas.calls import line
 
-ROOT: Any = typer.main.get_command(command_line())
+ROOT: Any = command_tree()
 EXCHANGE = " GET "
 READ = "settings: "
 REMOTE = {"add", "bundle pull", "bundle push", "diff", "outdated", "sources", "upgrade"}
@@ -85,6 +84,7 @@ def test_one_line_for_each_exchange(inside: InProcess, served: ServedModel, orig
     assert result.lines == [str(inside.directory(served))]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("flag", ["--json", "--quiet"])
 def test_the_result_on_stdout_stays_as_it_is(inside: InProcess, served: ServedModel, flag: str) -> None:
     result = inside("ensure", "m", flag, "-vv")
@@ -102,6 +102,7 @@ def test_retries_are_reported_with_what_follows(
     assert result.stderr_lines("retry: ", "b.bin", "service unavailable (503)")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "arguments", [["-v", "ensure", "m", "-v"], ["-vv", "ensure", "m"], ["ensure", "m", "-vvv"]]
 )
@@ -111,6 +112,7 @@ def test_the_option_adds_up_wherever_it_is(
     assert inside(*arguments).stderr_lines("connection: new")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("value", "exchanges", "details"), [("1", True, False), ("2", True, True), ("0", False, False)]
 )
@@ -127,6 +129,7 @@ def test_another_value_in_the_environment_is_a_usage_error(inside: InProcess) ->
     assert "MODELFETCH_VERBOSE is 'yes'" in result.err
 
 
+@pytest.mark.slow
 def test_the_reason_why_there_was_no_quick_answer(inside: InProcess, served: ServedModel) -> None:
     def reason() -> str:
         [line] = inside("ensure", "m", "-vv").stderr_lines("no quick answer: ")
@@ -164,6 +167,7 @@ def test_the_name_of_the_command_is_found_behind_the_option(words: list[str], le
     assert without_verbose(words) == left
 
 
+@pytest.mark.slow
 def test_exit_codes_do_not_depend_on_where_it_is(inside: InProcess) -> None:
     codes = [inside(*call, "--offline").code for call in (["doctor"], ["-v", "doctor"], ["doctor", "-v"])]
     assert len(set(codes)) == 1

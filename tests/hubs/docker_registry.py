@@ -33,18 +33,25 @@ class DockerRegistry:
     Args:
         root: Directory for blobs and configuration. Several registries may share it, one after the other.
         auth: Section ``auth`` of its configuration; empty for a registry that everyone may read and write.
+        address: Loopback address, and port or 0. Names of registries leave out port 80.
+
+    Raises:
+        OSError: It may not listen there.
     """
 
-    def __init__(self, root: Path, auth: dict[str, Any] | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
+    def __init__(
+        self, root: Path, auth: dict[str, Any] | None = None, address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
+        with socket.create_server(address) as free:
             self.port = free.getsockname()[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = address[0] if self.port == 80 else f"{address[0]}:{self.port}"
+        self._address = (address[0], self.port)
         self._log = root / "registry.log"
         config = {
             "version": "0.1",
             "log": {"accesslog": {"disabled": True}, "level": "error"},
             "storage": {"filesystem": {"rootdirectory": str(root / "blobs")}},
-            "http": {"addr": self.host},
+            "http": {"addr": f"{address[0]}:{self.port}"},
         } | ({"auth": auth} if auth else {})
         self._config = root / "registry.yml"
         self._config.write_text(json.dumps(config), "utf-8")  # JSON is YAML
@@ -56,7 +63,7 @@ class DockerRegistry:
             self._process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + IN_TIME
         while time.monotonic() < deadline and self._process.poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with suppress(OSError), socket.create_connection(self._address, 1):
                 return self
             time.sleep(0.02)
         raise TimeoutError(self._log.read_text("utf-8"))

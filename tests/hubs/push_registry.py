@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from tests.hubs.registry import Asked, Handler, Registry, digest_of
+from tests.patience import HELD
 
 CHUNK = 100_000
 """Bytes of a chunk in tests."""
@@ -140,7 +141,7 @@ class PushHandler(Handler):
             self._store(number, held)
             size -= held
             owner.held.set()
-            owner.go.wait(60)
+            owner.go.wait(HELD)
         if owner.cuts:
             self._store(number, min(owner.cuts.pop(0), size))
             if owner.is_forgetful:
@@ -181,4 +182,9 @@ class PushHandler(Handler):
         self._send(status, b"", fields)
 
     def _receive(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        """Read the body of the request; one whose client leaves in its middle is no request."""
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size)
+        if len(body) < size:
+            raise ConnectionError("the client left in the middle of a request")
+        return body

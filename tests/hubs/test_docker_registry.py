@@ -8,16 +8,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelfetch.server.pin_on_demand import PinOnDemand
 from tests.e2e.command import Command, assert_fails
 from tests.e2e.relay import Relay
 from tests.hubs.registry import CONFIG, FILEPATH, MODELPACK, OCI_INDEX, OCI_MANIFEST, RAW, Registry, digest_of
+from tests.server.pulling import pulling
 
 registries = pytest.importorskip("tests.hubs.docker_registry")
 
@@ -164,3 +166,35 @@ def interrupted(cli: Command, login: dict[str, str]) -> None:
     with cli.start("ensure", "tiny", "--json", **env) as running:
         running.until(lambda each: re.search(r'"received":[1-5]\d{6}\b', each.out) is not None)
         running.interrupt()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Any]:
+    """A registry whose name has no port: container tools take none for a part of a name."""
+    root, pid = tmp_path / "registry", os.getpid()
+    root.mkdir()
+    try:
+        made = registries.DockerRegistry(root, address=(f"127.83.{pid >> 8 & 255}.{pid & 255 | 1}", 80))
+    except OSError as error:
+        pytest.skip(f"no registry can listen on port 80: {error}")
+    with made as running:
+        yield running
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="not installed")
+def test_skopeo_copies_an_artifact_that_is_pinned_for_it(tmp_path: Path, registry: Any) -> None:
+    contents = files()
+    push_by_skopeo(registry.host, contents, tmp_path)
+    with pulling(tmp_path / "server", None) as server:
+        server.shares.on_demand = PinOnDemand(server.server.workspace, [f"{registry.host}/*"])
+        source = f"docker://127.0.0.1:{server.server.port}/{registry.host}/{REPOSITORY}:1"
+        line = ["skopeo", "copy", "-q", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}"]
+        subprocess.run(line, check=True, capture_output=True, timeout=120)
+        raw = ["skopeo", "inspect", "--tls-verify=false", "--raw"]
+        own, theirs = (
+            subprocess.run([*raw, place], check=True, capture_output=True, timeout=120).stdout
+            for place in (source, f"docker://{registry.host}/{REPOSITORY}:1")
+        )
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()}
+    assert {digest_of(data)[7:]: data for data in contents.values()}.items() <= copied.items()
+    assert (copied["manifest.json"], own != theirs) == (own, True)

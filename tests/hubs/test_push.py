@@ -16,7 +16,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.write import manifest_toml
 from modelfetch.store.files import BLOCK
-from tests.e2e.command import InProcess, Result, assert_fails
+from tests.e2e.command import Command, InProcess, Result, assert_fails
 from tests.hubs.push_registry import CHUNK, PushRegistry
 from tests.hubs.registry import digest_of
 
@@ -28,6 +28,7 @@ FILES = {"big.bin": BIG, "config.json": b"{}", "empty.txt": b""}
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blob_upload, "CHUNK", CHUNK)
+    monkeypatch.setattr("random.uniform", lambda low, _high: low)  # of waits that a registry asks for
     monkeypatch.setattr(blob_upload, "SMALL", 1_000)
 
 
@@ -45,7 +46,7 @@ def cli(tmp_path: Path) -> InProcess:
     return cli
 
 
-def place(cli: InProcess, name: str, files: dict[str, bytes] = FILES) -> Manifest:
+def place(cli: Command, name: str, files: dict[str, bytes] = FILES) -> Manifest:
     """Make a model present, without a run."""
     specs = tuple(FileSpec(path, len(data), digest_of(data)[7:]) for path, data in files.items())
     manifest = Manifest(name, "1", specs)
@@ -56,7 +57,7 @@ def place(cli: InProcess, name: str, files: dict[str, bytes] = FILES) -> Manifes
     return manifest
 
 
-def blob_path(cli: InProcess, data: bytes) -> Path:
+def blob_path(cli: Command, data: bytes) -> Path:
     digest = digest_of(data)[7:]
     return cli.cache / "blobs" / "sha256" / digest[:2] / digest
 
@@ -141,6 +142,13 @@ def test_a_connection_that_is_cut_costs_what_the_registry_lost(
         assert starts == ["0", "60000", "130000", "230000"]
         assert registry.received == sum(map(len, registry.blobs.values()))
     assert sent >= registry.received - 60_000 - 70_000
+
+
+def test_a_registry_on_plain_http_elsewhere(cli: InProcess, registry: PushRegistry) -> None:
+    """As an address 0.0.0.0 reaches this machine too, but it is no name of it."""
+    reference = f"oci:0.0.0.0:{registry.host.rpartition(':')[2]}/lab/tiny"
+    assert_fails(cli("bundle", "push", "tiny", reference), 6, "TLS", "over https, except")
+    assert_fails(cli("add", f"{reference}:latest"), 6, "TLS", "over https, except")
 
 
 def test_a_push_that_gave_up_goes_on_in_the_middle(cli: InProcess, registry: PushRegistry) -> None:
@@ -362,6 +370,22 @@ def test_a_registry_that_does_not_answer_is_not_waited_for_for_ever(
         assert_fails(pushed(cli, registry), 6, registry.host, "in time", "what was sent is skipped")
     finally:
         registry.go.set()
+
+
+def runs(cli: InProcess) -> list[tuple[str, list[str], str, int]]:
+    recorded = cli("history", "--json").document["runs"]
+    return [(run["operation"], run["models"], run["outcome"], run["exit_code"]) for run in recorded]
+
+
+def test_a_push_is_in_the_history(cli: InProcess, registry: PushRegistry) -> None:
+    assert pushed(cli, registry, "--dry-run").code == 0
+    assert pushed(cli, registry).code == 0
+    registry.scheme, registry.login = "Bearer", ("user", "s3cr3t")
+    assert pushed(cli, registry, tag=":2").code == 9
+    assert runs(cli) == [
+        ("bundle push", ["tiny"], "failed", 9),
+        ("bundle push", ["tiny"], "completed", 0),
+    ]
 
 
 def test_a_quiet_push_prints_the_reference_alone(cli: InProcess, registry: PushRegistry) -> None:

@@ -1,4 +1,4 @@
-"""Gateways of other authors: npm packages with a few lines around them, as processes of their own.
+"""Gateways and clients of other authors: npm packages with a few lines around them, run as processes.
 
 They are optional. ``GATEWAY_BEDS`` names a directory in which they were installed::
 
@@ -20,12 +20,17 @@ from types import TracebackType
 from typing import Self
 
 NAMES = ("verified_fetch", "gateway_lib")
-_OLDEST = {"verified_fetch": (22, 19), "gateway_lib": (20, 0)}
+_OLDEST = {
+    "verified_fetch": (22, 19),
+    "gateway_lib": (20, 0),
+    "helia_client": (22, 19),
+    "transformers": (20, 0),
+}
 
 
 def why_absent(name: str) -> str:
-    """Why a gateway cannot be started here; empty if it can."""
-    if not _modules(name).is_dir():
+    """Why a gateway or client cannot be started here; empty if it can."""
+    if not modules(name).is_dir():
         return f"{name} is not installed: GATEWAY_BEDS"
     node = shutil.which("node")
     said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False) if node else None
@@ -35,7 +40,8 @@ def why_absent(name: str) -> str:
     return ""
 
 
-def _modules(name: str) -> Path:
+def modules(name: str) -> Path:
+    """Where the packages of a gateway or client are, or would be."""
     return Path(os.environ.get("GATEWAY_BEDS", "/nonexistent"), name, "node_modules")
 
 
@@ -53,7 +59,7 @@ class Bed:
     def __init__(self, name: str, car: Path) -> None:
         self.port = 0
         script = Path(__file__).with_name(f"{name}.mjs")
-        self._command = ["node", str(script), str(_modules(name)), str(car)]
+        self._command = ["node", str(script), str(modules(name)), str(car)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(

@@ -3,19 +3,10 @@
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { Readable } from 'node:stream'
-import { pathToFileURL } from 'node:url'
+import { packagesOf } from './npm_packages.mjs'
 
 const [modules, file] = process.argv.slice(2)
-const load = async (name) => import(pathToFileURL(await entry(name)))
-
-// import() looks beside this script only, so the entry of a package is read from its package.json.
-async function entry (name) {
-  const [, pack, rest] = /^((?:@[^/]+\/)?[^/]+)(?:\/(.*))?$/.exec(name)
-  const { exports, main } = JSON.parse(await readFile(`${modules}/${pack}/package.json`))
-  const found = exports?.[rest ? `./${rest}` : '.'] ?? exports ?? main
-  const path = typeof found === 'string' ? found : (found.import ?? found.default)
-  return `${modules}/${pack}/${typeof path === 'string' ? path : path.default}`
-}
+const load = packagesOf(modules)
 
 const { createHeliaLight } = await load('helia')
 const { createVerifiedFetchWithHelia } = await load('@helia/verified-fetch')
