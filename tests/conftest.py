@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tests import plain
 settings.register_profile(
     "any machine", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("any machine")
+settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=300)
+settings.load_profile("any machine")  # another one: pytest --hypothesis-profile thorough
 
 # A worker takes 6 s to rewrite the assertions of all test files: keep the result, even where the environment
 # asks for no bytecode.
@@ -35,9 +37,25 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all but the first cases of a test as slow, where ``quick`` says so."""
+    cases = Counter[str]()
+    for item in items:
+        mark = item.get_closest_marker("quick")
+        if mark is not None and item.get_closest_marker("slow") is None:
+            test = item.nodeid.partition("[")[0]
+            cases[test] += 1
+            if cases[test] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers for each processor: half of their time they wait for a process or a clock."""
-    return 2 * (os.cpu_count() or 1)
+    """Three workers for two processors: a third of their time they wait for a process or a clock.
+
+    Each takes four seconds of processor time to collect all tests.
+    """
+    return (3 * (os.cpu_count() or 1) + 1) // 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,8 +77,14 @@ def _mind_signals() -> None:
             signal.signal(number, usual)
 
 
+def _sync(fd: int) -> None:
+    """Stand for ``os.fsync``: no test cuts the power, and the disk takes milliseconds, thousands of times."""
+    os.fstat(fd)  # which refuses what is no open file, as the real one does
+
+
 def pytest_configure(config: pytest.Config) -> None:
     _mind_signals()
+    os.fsync = _sync  # type: ignore[assignment]  # by a descriptor, as we call it
     if config.getoption("plain"):
         plain.switch_off()
 

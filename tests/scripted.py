@@ -14,6 +14,7 @@ from modelfetch.engine.events import (
     FileStarted,
     FileVerified,
     ModelReady,
+    Part,
     Planned,
     PlannedFile,
     Progress,
@@ -113,13 +114,20 @@ def progress(
     source: str = "huggingface",
     host: str = "hf.example",
     attempt: int = 1,
+    parts: tuple[Part, ...] = (),
 ) -> Progress:
-    return Progress(MODEL, file, source, host, attempt, received, size)
+    return Progress(MODEL, file, source, host, attempt, received, size, parts)
 
 
-def committed(file: str, size: int, source: str = "huggingface", host: str = "hf.example") -> FileCommitted:
+def committed(
+    file: str,
+    size: int,
+    source: str = "huggingface",
+    host: str = "hf.example",
+    parts: tuple[Part, ...] = (),
+) -> FileCommitted:
     path = f"/cache/models/{MODEL}/1846881b6b3a/{file}"
-    return FileCommitted(MODEL, file, path, size, "0" * 64, source, host, size, 0.4)
+    return FileCommitted(MODEL, file, path, size, "0" * 64, source, host, size, 0.4, parts=parts)
 
 
 def download(files: Sequence[tuple[str, int]] = FILES) -> list[Event]:

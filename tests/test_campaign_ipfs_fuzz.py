@@ -24,6 +24,7 @@ def feed_all(target: str, seeds: Iterable[bytes]) -> None:
         TARGETS[target](seed)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_finds_nothing_in_the_first_inputs(target: str) -> None:
     seeds = list(seeds_of(target))
@@ -35,6 +36,7 @@ def fed(*arguments: object, **keywords: object) -> object:
     raise IndexError("not declared")
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("target", "reader", "method"),
     [

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.syntax import parsed
+from tests.origin import Origin, model
+from tests.syntax import syntax
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "modelfetch"
@@ -39,6 +40,7 @@ LAYERS = (
     "catalog",
     *("net", "store"),
     "bundle",
+    "swarm",
     *("sources", "upstreams"),
     *(
         "history",
@@ -52,6 +54,7 @@ LAYERS = (
         "publish",
         "keep",
         "remote",
+        "share",
         "server",
         "api",
         "cli",
@@ -68,9 +71,12 @@ FACE = {
 
 HOMES = {
     "filelock": {"store"},
-    "h11": {"net"},
+    "h11": {"net", "server"},
     "httpcore": {"net"},
     "httpx": {"net"},
+    "ifaddr": {"net"},
+    "libtorrent": {"swarm"},
+    "obstore": {"net"},
     "platformdirs": {"settings"},
     "rich": {"cli", "reporters"},
     "sqlite3": {"history"},
@@ -82,6 +88,7 @@ HOMES = {
     "truststore": {"net"},
     "typer": {"cli"},
     "uvicorn": {"server"},
+    "zeroconf": {"net"},
 }
 """Packages with one reason to be imported, and the layers that have it."""
 
@@ -112,11 +119,11 @@ class Import:
 
 def imports_in(source: str, module: str, layer: str) -> Iterator[Import]:
     """Find every import, also those in functions and under TYPE_CHECKING."""
-    for node in ast.walk(parsed(source)):
-        where = f"{module}:{getattr(node, 'lineno', 0)}"
+    for node in (statement.node for statement in syntax(source).imports):
+        where = f"{module}:{node.lineno}"
         if isinstance(node, ast.Import):
             yield from (Import(where, layer, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = "." * node.level + (node.module or "")
             yield from (Import(where, layer, f"{base}.{alias.name}") for alias in node.names)
 
@@ -184,7 +191,9 @@ def test_a_foreign_package_stays_in_its_place(package: str) -> None:
 
 def test_only_declared_packages_are_imported_and_all_of_them() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"]]
+    wanted += [text for extra in ("serve", "lan", "s3", "swarm") for text in extras[extra]]
     declared = {re.split(r"[^\w-]", text)[0].replace("-", "_") for text in wanted}
     foreign = {found.package for found in all_imports()} - sys.stdlib_module_names - {"modelfetch"}
     assert foreign - TOOLS == declared
@@ -211,6 +220,7 @@ def imported_by(*arguments: str, cache: Path) -> set[str]:
     """Run a fresh interpreter, and say which modules it imported."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELFETCH_")}
     environment |= {"MODELFETCH_CACHE_DIR": str(cache), "MODELFETCH_CONFIG": str(cache / "config.toml")}
+    environment["MODELFETCH_CATALOG"] = str(cache)
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         cwd=cache,
@@ -240,6 +250,7 @@ def imported_by(*arguments: str, cache: Path) -> set[str]:
 def test_a_start_is_lean(command: str, tmp_path: Path) -> None:
     """What neither asks the network nor draws does not pay for it."""
     heavy = {"httpx", "rich.progress", "rich.live", "http.server", "asyncio"}
+    heavy |= {"zeroconf", "modelfetch.net.mdns", "modelfetch.sources.peer", "modelfetch.engine.peer_wait"}
     heavy |= {"rich"} if command == "--help" else set()
     assert imported_by("-m", "modelfetch", *command.split(), cache=tmp_path) & heavy == set()
 
@@ -247,3 +258,15 @@ def test_a_start_is_lean(command: str, tmp_path: Path) -> None:
 def test_importing_the_package_imports_nothing_else_of_it(tmp_path: Path) -> None:
     found = imported_by("-c", "import modelfetch", cache=tmp_path)
     assert [name for name in found if name.startswith("modelfetch")] == ["modelfetch"]
+
+
+@pytest.mark.lean
+@pytest.mark.slow
+def test_a_run_without_a_swarm_loads_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Origin() as origin:
+        served = model(origin, {"too-large-for-a-batch.bin": 3_000_000}, name="m", catalog=tmp_path)
+        monkeypatch.setenv("HF_ENDPOINT", served.origin.endpoint)
+        found = imported_by("-m", "modelfetch", "ensure", "m", cache=tmp_path)
+    assert (tmp_path / "models" / "m").is_dir()
+    assert "modelfetch.engine.transfer" in found
+    assert [name for name in found if "swarm" in name or "torrent" in name] == []

@@ -175,6 +175,7 @@ def test_a_class_that_extends_one_may_be_the_first_to_be_used() -> None:
     assert repr(Base(1)).endswith("Base(x=1)")
 
 
+@pytest.mark.slow
 def test_many_threads_may_be_the_first_to_use_one() -> None:
     def first_use() -> list[list[str]]:
         @dataclass(slots=True)

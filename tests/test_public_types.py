@@ -111,6 +111,7 @@ def test_every_public_name_and_parameter_is_here() -> None:
             assert [each for each in keywords if each not in text] == []
 
 
+@pytest.mark.slow
 def test_options_are_importable_from_the_top_and_only_then_loaded() -> None:
     program = (
         "import sys, modelfetch; assert 'modelfetch.api' not in sys.modules;"

@@ -7,12 +7,15 @@ package, no module is too long, and imports form short chains without a circle.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.syntax import parsed
+import pytest
+
+from tests.syntax import Syntax, syntax
 
 PACKAGE = Path(__file__).parents[1] / "modelfetch"
 MODULES = {
@@ -34,9 +37,8 @@ LONGEST_CHAIN = 14
 """Modules in a chain of imports that are executed when its first one is imported."""
 
 
-@cache
-def tree(name: str) -> ast.Module:
-    return parsed(MODULES[name].read_text("utf-8"))
+def module(name: str) -> Syntax:
+    return syntax(MODULES[name].read_text("utf-8"))
 
 
 def imported(name: str, *, at_import: bool) -> set[str]:
@@ -46,23 +48,14 @@ def imported(name: str, *, at_import: bool) -> set[str]:
         name: The module.
         at_import: Only what is executed when it is imported: nothing in functions or for type checkers.
     """
-    return {found for found in _imports(tree(name), at_import=at_import) if found != name}
+    statements = [each for each in module(name).imports if each.is_executed or not at_import]
+    return {found for each in statements for found in _targets(each.node)} - {name}
 
 
-def _imports(node: ast.AST, *, at_import: bool) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from (_module(alias.name) for alias in child.names if alias.name.startswith("modelfetch"))
-        elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith("modelfetch"):
-            yield from (_module(f"{child.module}.{alias.name}") for alias in child.names)
-        elif at_import and (isinstance(child, ast.FunctionDef) or _is_for_types(child)):
-            continue
-        else:
-            yield from _imports(child, at_import=at_import)
-
-
-def _is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+def _targets(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+    names = [f"{base}{alias.name}" for alias in node.names]
+    yield from (_module(name) for name in names if name.startswith("modelfetch"))
 
 
 def _module(target: str) -> str:
@@ -78,9 +71,75 @@ def test_every_module_says_what_it_does() -> None:
     short = [
         name
         for name, path in MODULES.items()
-        if path.name != "__init__.py" and len((ast.get_docstring(tree(name)) or "").splitlines()) < 2
+        if path.name != "__init__.py" and len(module(name).docstring.splitlines()) < 2
     ]
     assert short == []
+
+
+REFERENCE = re.compile(r":(?:mod|class|func|meth|data|attr):`~?(modelfetch\.[\w.]+)`")
+"""A name with its module, as docstrings and comments have it."""
+
+
+@pytest.mark.slow
+def test_what_a_docstring_refers_to_exists() -> None:
+    """In another module: a reader follows the name to where it says."""
+    wrong = [
+        f"{name}: {target}"
+        for name, path in MODULES.items()
+        for target in REFERENCE.findall(path.read_text("utf-8"))
+        if not _is_defined(target)
+    ]
+    assert wrong == []
+
+
+def _is_defined(target: str) -> bool:
+    module = target
+    while module not in MODULES:
+        module = module.rpartition(".")[0]
+    first, _, rest = target.removeprefix(module).removeprefix(".").partition(".")
+    if first in (origins := _origins(module)):
+        return _is_defined(f"{origins[first]}.{rest}".removesuffix("."))
+    return not first or (first, rest) in _definitions(module)
+
+
+def _parsed(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text("utf-8"))
+
+
+@cache
+def _origins(module: str) -> dict[str, str]:
+    """Where the names come from that a module imports from others of the package."""
+    statements = [each for each in ast.walk(_parsed(module)) if isinstance(each, ast.ImportFrom)]
+    return {
+        alias.asname or alias.name: f"{each.module}.{alias.name}"
+        for each in statements
+        for alias in each.names
+        if (each.module or "").startswith("modelfetch")
+    }
+
+
+@cache
+def _definitions(module: str) -> set[tuple[str, str]]:
+    """Every name that a module defines, each with no further name and with those of its attributes."""
+    found = {(name, "") for name in _names(_parsed(module))}
+    for node in ast.walk(_parsed(module)):
+        if isinstance(node, ast.ClassDef):
+            found |= {(node.name, name) for name in _names(node)}
+    return found
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The names of functions, classes, variables and attributes that are defined anywhere in a node."""
+    for each in ast.walk(node):
+        match each:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield each.name
+            case ast.Name(ctx=ast.Store()):
+                yield each.id
+            case ast.Attribute(ctx=ast.Store()):
+                yield each.attr
+            case _:
+                pass
 
 
 def test_no_two_modules_have_the_same_name() -> None:

@@ -132,6 +132,7 @@ def test_no_name(scene: Scene) -> None:
     assert_fails_at("dns", found, "cannot resolve host", "name server")
 
 
+@pytest.mark.slow
 def test_a_name_server_that_never_answers(scene: Scene) -> None:
     """A look-up has no time limit of its own."""
     import threading
@@ -304,6 +305,7 @@ def test_a_hostile_answer_is_displayed_without_control_characters(scene: Scene) 
     assert all(finding.message.isprintable() for finding in found.values())
 
 
+@pytest.mark.slow
 def test_hosts_are_contacted_in_parallel(scene: Scene) -> None:
     """One that never answers does not keep another one from being checked."""
     origin = scene.origin()

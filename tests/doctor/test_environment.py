@@ -52,7 +52,8 @@ def test_settings_are_shown_with_their_origin(tmp_path: Path, monkeypatch: pytes
     found = examine(tmp_path, monkeypatch, MODELFETCH_LAN_ENABLED="1")
     assert found["network.files"].message.startswith("8, from user config ~/config/modelfetch/config.toml")
     assert found["network.connections"].message == "2, from project file ~/modelfetch.toml"
-    assert found["lan.enabled"].state is State.WARNING
+    assert found["lan.enabled"].message == "true, from environment MODELFETCH_LAN_ENABLED"
+    assert found["lan"].message.startswith(("zeroconf ", "this machine is in no network", "peers cannot"))
     assert found["project's file"].message == "~/modelfetch.toml"
     assert found["settings"].state is State.WARNING
 

@@ -71,6 +71,7 @@ def both(workspace: Workspace, policy: Policy, now: float = NOW) -> CleanUp:
     return done
 
 
+@pytest.mark.slow
 def test_bytes_freed_are_those_of_the_disk_with_shared_blobs(workspace: Workspace) -> None:
     fill(workspace.store, 12)
     kept = replace(ALL, kept=frozenset({"m0", "m7"}))

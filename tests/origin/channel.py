@@ -67,13 +67,15 @@ class Channel:
         while length > 0 and (data := self.sock.recv(min(length, MAX_HEAD))):
             length -= len(data)
 
-    def perform(self, ops: Iterator[Op], count: Callable[[int], None], rate: float | None = None) -> bool:
+    def perform(
+        self, ops: Iterator[Op], count: Callable[[int], None], rate: Callable[[], float | None] = lambda: None
+    ) -> bool:
         """Do the operations; False when they ended the connection.
 
         Args:
             ops: What to do.
             count: Told how many bytes of the body are sent, before each send, and corrected after a failure.
-            rate: Bytes of the body per second; None for no limit.
+            rate: Gives the bytes of the body per second, None for no limit; asked again before each send.
         """
         head: Data = b""
         for op in ops:
@@ -134,14 +136,17 @@ class Channel:
             if gone or self._closing.is_set():
                 raise ConnectionAbortedError("nobody waits any more")
 
-    def _send_body(self, head: Data, data: Data, count: Callable[[int], None], rate: float | None) -> None:
-        if rate is None:
-            self._send_counted(head, data, count)
-            return
-        step = max(1, int(rate / STEPS))
-        for at in range(0, len(data), step):
-            self._keep_pace(len(data[at : at + step]) / rate)
-            self._send_counted(head if at == 0 else b"", data[at : at + step], count)
+    def _send_body(
+        self, head: Data, data: Data, count: Callable[[int], None], rate: Callable[[], float | None]
+    ) -> None:
+        left = memoryview(data)
+        while left and (pace := rate()) is not None:
+            step = left[: max(1, int(pace / STEPS))]
+            self._keep_pace(len(step) / pace)
+            self._send_counted(head, step, count)
+            head, left = b"", left[len(step) :]
+        if left or head:
+            self._send_counted(head, left, count)
 
     def _keep_pace(self, seconds: float) -> None:
         now = time.monotonic()

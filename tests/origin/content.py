@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 PIECE = 256 * 1024
 BLOCK = 1 << 20
@@ -98,7 +98,13 @@ def cid(codec: int, sha256: str) -> str:
 
 
 def _pool(seed: int | str, size: int) -> memoryview:
-    return memoryview(hashlib.shake_128(str(seed).encode()).digest(size if size <= BLOCK else 2 * BLOCK))
+    return _kept_pool(str(seed), size if size <= BLOCK else 2 * BLOCK)
+
+
+@lru_cache(maxsize=16)
+def _kept_pool(seed: str, length: int) -> memoryview:
+    """The pool, kept: it takes up to 5 ms, and many tests in a row serve the same content."""
+    return memoryview(hashlib.shake_128(seed.encode()).digest(length))
 
 
 def _lengths(start: int, stop: int) -> Iterator[int]:

@@ -30,7 +30,7 @@ class Origin:
     """A server on 127.0.0.1 that records what it was asked and how much it sent.
 
     Args:
-        pace: Bytes of a body per second and connection; None for no limit.
+        pace: Bytes of a body per second and connection; None for no limit. A change holds at once.
         port: TCP port; 0 for any free one.
         tls: Speak https with this server-side context.
     """
@@ -236,4 +236,4 @@ class Origin:
             request.sent += sent
 
         ops = transmission(reply, head_only=request.method == "HEAD")
-        return channel.perform(ops, count, self.pace)
+        return channel.perform(ops, count, lambda: self.pace)

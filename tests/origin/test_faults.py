@@ -123,12 +123,14 @@ def test_stale_keepalive_closes_without_a_word(origin: Origin) -> None:
     client.close()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("fault", "received"), [(faults.stall(), 0), (faults.stall_head(9), 9)])
 def test_stall_before_the_body(origin: Origin, fault: Fault, received: int) -> None:
     answer = spoiled(origin, fault, patience=0.3)
     assert (len(answer.raw), answer.ended) == (received, "open")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("at", [0, 1234])
 def test_stall_in_the_body(origin: Origin, at: int) -> None:
     answer = spoiled(origin, faults.stall(at), patience=0.3)
@@ -241,6 +243,7 @@ def test_ok_with_content_range(origin: Origin) -> None:
     )
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("fault", "label", "body"),
     [
@@ -476,6 +479,7 @@ def test_tls_certificate_of_another_authority(authority: Authority) -> None:
         fetch(origin.url("/files/x"), tls=Authority().client())
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", faults.NAMED)
 def test_every_named_fault_answers(origin: Origin, name: str) -> None:
     patience = 0.3 if name == "stall" else 5

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -248,6 +249,15 @@ def test_pace_limits_a_body() -> None:
         assert fetch(origin.url("/files/big.bin")).seconds < IN_TIME
 
 
+def test_another_pace_holds_for_an_answer_under_way() -> None:
+    with Origin(pace=50) as origin, ThreadPoolExecutor(1) as pool:
+        origin.add("big.bin", BODY)
+        answer = pool.submit(fetch, origin.url("/files/big.bin"))
+        origin.until(lambda origin: origin.bytes_sent > 0)
+        origin.pace = None
+        assert answer.result(IN_TIME).body == BODY.data
+
+
 def test_close_is_prompt_and_leaves_no_thread() -> None:
     before = threading.active_count()
     origin = Origin(pace=1)
@@ -288,6 +298,7 @@ def test_until_gives_up() -> None:
         origin.until(lambda origin: origin.requests != [], timeout=0.01)
 
 
+@pytest.mark.slow
 def test_whole_file_arrives_unharmed() -> None:
     content = Content.random("large", 20_000_000)
     with Origin() as origin:

@@ -169,6 +169,7 @@ def snapshot(job_id: str = JOB, **other: Any) -> dict[str, Any]:
         "percent": 28.6,
         "files_total": 9,
         "files_done": 3,
+        "sources": [{"source": "huggingface", "host": "huggingface.co", "received": 84_713_746}],
         "waiting": None,
         "fetched": 84713746,
         "error": None,

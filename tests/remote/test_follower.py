@@ -168,14 +168,15 @@ def test_a_server_that_was_unavailable_is_reconnected() -> None:
     assert [item.document for item in seen if isinstance(item, JobRecord)] == RECORDS
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_unavailable_is_given_up(connect: Connect) -> None:
     script = Script({STREAM: [stream(frames(RECORDS[:5]))]})
+    started = time.monotonic()
     with serving(script) as address:
         server = ServerClient(address)
         following = JobFollower(server, Job(JOB, "m"), FAST).follow()
         for _ in range(6):
             next(following)
-    started = time.monotonic()
     with closing(server):
         *_, last = following
     assert 0.2 < time.monotonic() - started < IN_TIME

@@ -126,10 +126,11 @@ def test_a_queued_job_is_reported_as_a_wait(connect: Connect) -> None:
     assert wait.waited >= 1
 
 
+@pytest.mark.slow
 def test_an_unavailable_server_is_reported_as_a_wait(connect: Connect) -> None:
     slow: list[Answer] = [refusal(503, "stopping", "x")] * 3
     server, _ = connect({STREAM: [stream(frames(RECORDS[:9])), *slow, stream(frames(RECORDS[9:]), DONE)]})
-    reconnect = ReconnectPolicy(100, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
+    reconnect = ReconnectPolicy(10 * HELD, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
     events = list(Run(server, [OURS], reconnect=reconnect, clock=fast_clock).events())
     assert waits(events)[-1].holder == f"{server.base}: HTTP 503"
     assert all(wait.waited >= 1 for wait in waits(events))
@@ -193,6 +194,7 @@ def test_jobs_of_others_continue(connect: Connect, exit_code: int) -> None:
     assert all(record["event"] != "run_finished" for record in tapped)
 
 
+@pytest.mark.slow
 def test_a_cancel_without_an_answer_is_not_waited_for_long(connect: Connect) -> None:
     silent: Answer = lambda channel: channel.wait(HELD)  # noqa: E731
     server, _ = connect(

@@ -343,6 +343,7 @@ def test_a_cancelled_run_leaves_no_bars() -> None:
     assert screen.has_cursor
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("width", "height"), [(100, 24), (60, 24), (40, 24), (100, 5), (20, 3)])
 def test_the_live_area_never_leaves_the_screen(width: int, height: int) -> None:
     screen = shown(at_once(download(MANY)), width, height)

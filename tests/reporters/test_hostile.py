@@ -109,6 +109,7 @@ def test_json_is_ascii_and_valid_and_says_everything() -> None:
     assert not COMMAND.search(text)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "width", [pytest.param(400, marks=pytest.mark.slow), 100, pytest.param(60, marks=pytest.mark.slow), 40]
 )

@@ -84,6 +84,11 @@ def failed(next_source: str = "", next_host: str = "", source: str = "mirror") -
             "🚫 onnx/encoder_model.onnx: moved to quarantine: /cache/quarantine/x",
         ),
         (committed(FILE, 1), "📦 onnx/encoder_model.onnx: done, from huggingface hf.example"),
+        (committed(FILE, 1, "swarm", "swarm"), "📦 onnx/encoder_model.onnx: done, from swarm"),
+        (
+            committed(FILE, 10, parts=((0, 7, "peer lab-2:8765"), (7, 10, "huggingface huggingface.co"))),
+            "📦 onnx/encoder_model.onnx: done, from 7 B peer lab-2:8765, 3 B huggingface.co",
+        ),
         (committed(FILE, 1, "cache", ""), "📦 onnx/encoder_model.onnx: done, from cache"),
         (ModelReady(MODEL, "1", "/cache", 9, 295_000_000, 0), "✅ Model ready: whisper-base (295 MB)"),
         (RunFinished("completed", 0, 1.0, (), None), "✅ Download complete"),

@@ -9,6 +9,7 @@ import pytest
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
+    FileCommitted,
     FileKept,
     FileQuarantined,
     FileResult,
@@ -153,6 +154,36 @@ def test_a_ready_model_says_how_much_came_how_fast_and_from_where() -> None:
     assert (
         ready(175_000_000, "url")
         == "whisper-base is ready · 175 MB of 295 MB in 3.2s (54.7 MB/s) · from url 1 file"
+    )
+
+
+def of_several(*parts: tuple[int, int, str]) -> FileCommitted:
+    return committed("a", parts[-1][1], parts=parts)
+
+
+HUB = "huggingface huggingface.co"
+
+
+def test_a_file_of_several_sources_says_how_much_came_from_each() -> None:
+    mixed = of_several((0, 112_000_000, HUB), (112_000_000, 412_000_000, "peer lab-2:8765"))
+    assert terminal_text.origins(mixed) == "300 MB peer lab-2:8765, 112 MB huggingface.co"
+    assert terminal_text.origins(committed("a", 1)) == "huggingface hf.example"
+    assert terminal_text.origins(committed("a", 1, "swarm", "swarm")) == "swarm"
+    swarm = of_several((0, 3, "swarm swarm"), (3, 5, "cache chunks"))
+    assert terminal_text.origins(swarm) == "3 B swarm, 2 B this cache"
+    many = of_several(*((n, n + 1, f"mirror {n}.example\x1b[31m") for n in range(9)))
+    assert terminal_text.origins(many).endswith(", 1 B mirror 3.example[31m and 5 more sources")
+
+
+def test_a_ready_model_says_how_much_came_from_each_of_several_sources() -> None:
+    mixed = of_several((0, 100_000_000, HUB), (100_000_000, 400_000_000, "peer lab-2:8765"))
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), mixed, committed("b", 12_000_000, host="hf.co")]
+    events += [ModelReady(MODEL, "1", "/x", 2, 412_000_000, 412_000_000)]
+    model = state(events).models[MODEL]
+    model.seconds = 2.0
+    assert terminal_text.ready(model, UNICODE) == (
+        "whisper-base is ready · 412 MB in 2.0s (206 MB/s) · "
+        "from 300 MB peer lab-2:8765, 100 MB huggingface.co, 12.0 MB huggingface hf.co"
     )
 
 

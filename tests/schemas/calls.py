@@ -25,6 +25,7 @@ CALLS: Mapping[str, Sequence[str]] = {
     "find": ["0" * 64],
     "cid": ["nowhere.bin"],
     "publish": ["NAME"],
+    "swarm publish": ["NAME"],
     "remove": ["NAME"],
     "gc": ["--keep", "NAME"],
     "outdated": ["NAME"],

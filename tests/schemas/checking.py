@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
-GROUPS = ("bundle", "config", "quarantine")
+GROUPS = ("bundle", "config", "quarantine", "swarm")
 
 
 @cache

@@ -138,6 +138,8 @@ SCENE: list[tuple[str, int]] = [
     ("find DIGEST", 0),
     ("cid pinned/a.bin pinned", 0),
     ("publish m --car m.car --skeleton m.skeleton.car", 0),
+    ("swarm publish m --tracker udp://t.example:1", 0),
+    ("show m", 0),
     ("add ./pinned", 0),
     ("outdated pinned", 0),
     ("adopt ./adopted", 0),
