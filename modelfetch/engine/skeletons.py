@@ -9,9 +9,12 @@ the CID in the manifest proves those that are used. Example::
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelfetch.model.regular_file import read_regular
 
@@ -21,22 +24,29 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 64 << 20
 """Largest skeleton in bytes that is read: that of 1.3 TB in chunks of 1 MiB."""
+AGAIN_SECONDS: Final = 10.0
+"""Seconds after which a skeleton that could not be read is tried again. Another try may succeed, as after a
+lack of descriptors, but a disk that fails takes seconds for each."""
 
 Blocks = dict[bytes, bytes]
 """Nodes by multihash, each verified."""
 
 
 class Skeletons:
-    """The skeletons of the models of a run. Thread-safe.
+    """The skeletons of the models of a run, or of a server. Thread-safe.
 
     Each is read once: a model may have thousands of files, and hashing all nodes for each of them would take
     minutes. Of several models, the latest ones are kept, up to :data:`LIMIT` bytes.
+
+    Args:
+        clock: Monotonic seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._read: dict[str, tuple[int, Blocks]] = {}
-        """By path: its bytes, and what is in it; nothing if it is missing or damaged."""
+        self._read: dict[str, _Skeleton] = {}
+        """By path, the one read last at the end."""
 
     def table(self, manifest: Manifest, file: FileSpec) -> LeafTable | None:
         """Return the table of a file's chunks that the skeleton of its model has, proven by the file's CID.
@@ -61,23 +71,38 @@ class Skeletons:
 
     def _blocks(self, path: str) -> Blocks:
         with self._lock:
-            if path not in self._read:
-                self._read[path] = _read(Path(path))
-                while sum(size for size, _ in self._read.values()) > LIMIT:  # never of the latest one alone
+            known = self._read.get(path)
+            if known is None or self._clock() >= known.until:
+                self._read.pop(path, None)
+                known = self._read[path] = _read(Path(path), self._clock() + AGAIN_SECONDS)
+                while sum(each.size for each in self._read.values()) > LIMIT:  # never of the latest one alone
                     del self._read[next(iter(self._read))]
-            return self._read[path][1]
+            return known.blocks
 
 
-def _read(path: Path) -> tuple[int, Blocks]:
+class _Skeleton(NamedTuple):
+    """A skeleton that was read."""
+
+    size: int
+    """Its bytes; 0 if it is of no use."""
+    blocks: Blocks
+    until: float = math.inf
+    """Clock seconds from which on it is read again."""
+
+
+def _read(path: Path, again_at: float) -> _Skeleton:
+    """Read a skeleton; one that the disk refuses is to be read again at some clock seconds."""
     from modelfetch.ipfs.car import CarReader
 
     try:
         content = read_regular(path, LIMIT + 1)
         if len(content) > LIMIT:
-            return 0, {}
+            return _Skeleton(0, {})
         reader = CarReader()
         blocks = {cid.multihash: block for cid, block in reader.feed(content)}
         reader.finish()
-    except (OSError, ValueError):
-        return 0, {}
-    return len(content), blocks
+    except ValueError:  # damaged, or no regular file
+        return _Skeleton(0, {})
+    except OSError:
+        return _Skeleton(0, {}, again_at)
+    return _Skeleton(len(content), blocks)

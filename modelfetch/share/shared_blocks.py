@@ -26,6 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.skeletons import Skeletons
+from modelfetch.errors import StoreError
 from modelfetch.ipfs.car import BLOCK_LIMIT
 from modelfetch.ipfs.cid import SHA2_256, Cid
 from modelfetch.ipfs.directory_builder import build_tree
@@ -96,13 +97,15 @@ class SharedBlocks:
         for manifest in reversed(index.manifests):  # of two with one CID, the more trusted one counts
             if (cid := _cid(manifest.ipfs_cid)) is not None:
                 self._models[cid.multihash] = manifest
-        self._roots: dict[bytes, list[str]] = {}
+        self._roots: dict[bytes, dict[str, None]] = {}
         """SHA-256 of the files whose maps claim a root, by its multihash."""
         self._seen: set[str] = set()
+        """SHA-256 of the files whose maps were looked at. One that the disk could not read is not among them,
+        so that the next listing finds it again."""
         self._listed_at = float("-inf")
-        self._waiting: list[str] = []
+        self._waiting: dict[str, None] = {}
         """SHA-256 of the files whose maps were not loaded yet."""
-        self._skeletons = Skeletons()
+        self._skeletons = Skeletons(clock)
         self._trees: OrderedDict[str, FileBlocks] = OrderedDict()
         """By SHA-256, or by the CID that a manifest states for a tree from its skeleton."""
         self._directories = KeptDirectories(TREE_BYTES // 2)
@@ -195,7 +198,7 @@ class SharedBlocks:
         """
         found = next((tree for tree in reversed(self._trees.values()) if tree.has(cid)), None)
         while found is None and self._waiting and self._size() < TREE_BYTES:
-            tree = self._tree(self._waiting.pop())
+            tree = self._tree(self._waiting.popitem()[0])
             found = tree if tree is not None and tree.has(cid) else None
         return found
 
@@ -207,11 +210,14 @@ class SharedBlocks:
         self._listed_at = now
         there = {sha256 for sha256 in self._maps.entries() if sha256 in self._large}
         for sha256 in there - self._seen:
-            root = self._maps.claimed_root(sha256, self._large[sha256].file.size)
+            try:
+                root = self._maps.claimed_root(sha256, self._large[sha256].file.size)
+            except StoreError:
+                continue
             if root is not None:
-                self._roots.setdefault(root.multihash, []).append(sha256)
-        self._waiting += there - self._seen
-        self._seen |= there
+                self._roots.setdefault(root.multihash, {})[sha256] = None
+            self._waiting[sha256] = None
+            self._seen.add(sha256)
 
     def _tree(self, sha256: str) -> FileBlocks | None:
         """Load the tree of a file from its map; None if there is no good one."""
@@ -219,7 +225,11 @@ class SharedBlocks:
             self._trees.move_to_end(sha256)
             return self._trees[sha256]
         pinned = self._large.get(sha256)
-        table = self._maps.read(sha256, pinned.file.size) if pinned is not None else None
+        try:
+            table = self._maps.read_strictly(sha256, pinned.file.size) if pinned is not None else None
+        except StoreError:
+            self._seen.discard(sha256)
+            return None
         built = tree_of(table, UNIXFS_V1_2025) if table is not None else None
         if pinned is None or table is None or built is None:
             return None

@@ -15,6 +15,7 @@ It is therefore not synced either: what a power cut leaves of it is recognized a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
@@ -76,7 +77,18 @@ class ChunkMaps:
 
         Returns:
             The table; for a file of at most one chunk without looking at the disk. None if there is no map,
-            or what there is is not one of a file of this size. The chunks need not be those of the file.
+            or it cannot be read, or what there is is not one of a file of this size. The chunks need not be
+            those of the file.
+        """
+        with suppress(StoreError):  # as good as none
+            return self.read_strictly(sha256, size)
+        return None
+
+    def read_strictly(self, sha256: str, size: int) -> LeafTable | None:
+        """Read the table of a file's chunks like :meth:`read`, for callers that remember if there is none.
+
+        Raises:
+            StoreError: The disk refused, which it may not do the next time.
         """
         if size <= CHUNK:
             return _table(one_chunk_cid(sha256), size, {})
@@ -94,7 +106,11 @@ class ChunkMaps:
         return table.root.text if table is not None else None
 
     def claimed_root(self, sha256: str, size: int) -> Cid | None:
-        """Return the root in the header of a map, which is neither parsed nor verified; None without one."""
+        """Return the root in the header of a map, which is neither parsed nor verified; None without one.
+
+        Raises:
+            StoreError: The disk refused.
+        """
         from modelfetch.ipfs import car
 
         content = self._content(sha256, size)
@@ -115,7 +131,10 @@ class ChunkMaps:
         """Whether there is a map of undamaged nodes. They are not parsed: that would load more modules."""
         if not self.has(file.sha256):  # first, as nothing is loaded for it
             return False
-        content = self._content(file.sha256, file.size)
+        try:
+            content = self._content(file.sha256, file.size)
+        except StoreError:
+            return False
         return content is not None and _root_and_blocks(content) is not None
 
     def write(self, sha256: str, built: Built | None) -> str:
@@ -172,11 +191,8 @@ class ChunkMaps:
                     yield digest
 
     def _content(self, sha256: str, size: int) -> bytes | None:
-        try:
-            limit = min(_LEAST_LIMIT + size // _LIMIT_SHARE, _MOST_LIMIT)
-            return read_small(self._disk, self._layout.chunk_map(sha256), limit)
-        except StoreError:  # as good as none
-            return None
+        limit = min(_LEAST_LIMIT + size // _LIMIT_SHARE, _MOST_LIMIT)
+        return read_small(self._disk, self._layout.chunk_map(sha256), limit)
 
 
 def one_chunk_cid(sha256: str) -> Cid:

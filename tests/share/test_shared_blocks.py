@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from modelfetch.engine.skeletons import AGAIN_SECONDS
 from modelfetch.ipfs import car, dag_pb, unixfs
 from modelfetch.ipfs.car import CarReader
 from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid, cid_of
@@ -20,11 +23,15 @@ from modelfetch.ipfs.trustless_request import RequestError, parse_request
 from modelfetch.lazy_dataclass import replace
 from modelfetch.model.manifest import Manifest
 from modelfetch.share import shared_blocks
-from modelfetch.share.shared_blocks import AnswerLimitError, OneAnswer, SharedBlocks
+from modelfetch.share.shared_blocks import MAPS_SECONDS, AnswerLimitError, OneAnswer, SharedBlocks
 from modelfetch.share.shared_cache import SharedCache
-from modelfetch.store.chunk_maps import one_chunk_cid
+from modelfetch.store import Disk
+from modelfetch.store.chunk_maps import ChunkMaps, one_chunk_cid
+from modelfetch.store.layout import Layout
+from tests.descriptors import no_descriptors
 from tests.share.home import BIG, CONTENTS, MIB, Home, built, digest, model
 
+T = TypeVar("T")
 ROOT = built(BIG).root
 
 
@@ -294,3 +301,48 @@ def test_a_leaf_is_found_without_its_root(home: Home, get: Get) -> None:
     home.place(model())
     leaf = one_chunk_cid(digest(BIG[2 * MIB : 3 * MIB]))
     assert b"".join(get(f"{leaf.text}?format=raw")) == BIG[2 * MIB : 3 * MIB]
+
+
+# A disk that fails for a moment
+
+
+def test_a_skeleton_that_could_not_be_opened_is_found_when_it_can_be(home: Home) -> None:
+    pinned, _ = old_profile(home)
+    root = Cid.parse(pinned.file("onnx/model.onnx").cid or "")
+    clock = [0.0]
+    blocks = SharedBlocks(home.models().current(), home.store.chunk_maps, lambda: clock[0])
+    with no_descriptors():
+        assert blocks.file_with(root, None) is None
+    clock[0] = AGAIN_SECONDS
+    found = blocks.file_with(root, None)
+    assert found is not None
+    assert found.pinned.file.path == "onnx/model.onnx"
+
+
+class _ShakyDisk(Disk):
+    """Opens only so many files; directories can be listed."""
+
+    left = 0
+
+    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+        if operation == "open":
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return call()
+
+
+@pytest.mark.parametrize("opened", [0, 1], ids=["header", "tree"])
+@pytest.mark.parametrize("is_leaf", [True, False])
+def test_a_chunk_map_that_could_not_be_read_is_found_when_it_can_be(
+    home: Home, opened: int, is_leaf: bool
+) -> None:
+    home.place(model())
+    wanted = one_chunk_cid(digest(BIG[:MIB])) if is_leaf else ROOT
+    disk, clock = _ShakyDisk(), [0.0]
+    maps = ChunkMaps(disk, Layout(home.cache), "auto")
+    blocks = SharedBlocks(home.models().current(), maps, lambda: clock[0])
+    for disk.left, expected in ((opened, None), (99, "onnx/model.onnx")):
+        found = blocks.file_with(wanted, None)
+        assert (found and found.pinned.file.path) == expected
+        clock[0] += MAPS_SECONDS
