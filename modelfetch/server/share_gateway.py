@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelfetch.server.share_state import ShareState
     from modelfetch.share.model_index import PinnedFile
     from modelfetch.share.shared_blocks import SharedBlocks
+    from modelfetch.share.shared_cache import SharedFile
 
 ENDPOINT: Final = "ipfs"
 """Name in the counters."""
@@ -60,16 +61,24 @@ class GatewayRoutes:
             wanted = parse_request(_target(request), ",".join(request.headers.getlist("accept")))
             blocks = await self._shares.in_thread(self._models.blocks)
             pinned = await self._shares.in_thread(_file_of, blocks, wanted)
+            obtained = None
             # Before a slot is taken: it may be fetched for minutes.
             if pinned is not None and _may_fetch(request):
-                await self._shares.obtain_whole(request, pinned.manifest, pinned.file)
+                obtained = await self._shares.obtain_whole(request, pinned.manifest, pinned.file)
         except (RequestError, Refusal) as error:
             return _refused(request, error)
-        return SlotResponse(partial(self._answer, request, wanted, blocks), self._shares.outlet)
+        return SlotResponse(partial(self._answer, request, wanted, blocks, obtained), self._shares.outlet)
 
-    async def _answer(self, request: Request, wanted: TrustlessRequest, blocks: SharedBlocks) -> Response:
-        # Files that would have to be hashed first are left out: that is done one at a time, by `obtain`.
-        one = OneAnswer(blocks, self._shares.cache.find_without_hashing)
+    async def _answer(
+        self, request: Request, wanted: TrustlessRequest, blocks: SharedBlocks, obtained: SharedFile | None
+    ) -> Response:
+        def find_file(sha256: str) -> SharedFile | None:
+            # Files that would have to be hashed first are left out: that is done one at a time, by `obtain`.
+            found = self._shares.cache.find_without_hashing(sha256)
+            is_obtained = obtained is not None and obtained.sha256 == sha256
+            return obtained if found is None and is_obtained else found
+
+        one = OneAnswer(blocks, find_file)
         try:
             found: Answer = await self._shares.in_thread(answer, wanted, one.find)
         except RequestError as error:

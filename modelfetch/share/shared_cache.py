@@ -44,6 +44,9 @@ list the directories of all models each time."""
 UNREADABLE_SECONDS: Final = 60.0
 """Seconds for which a file that the disk could not read is not tried again: a disk tries for seconds before
 it says so, and one of the network may be well again by then."""
+ATTEMPTS: Final = 3
+"""How often a file is hashed that changes meanwhile. A link into a model changes the change time of a good
+file, and is made just when peers begin to ask for it: as soon as it is complete."""
 MOST_REMEMBERED: Final = 65_536
 """Most results of hashing that are remembered, about 500 bytes each."""
 
@@ -109,9 +112,13 @@ class SharedCache:
         self._clock = clock
         self._lock = threading.Lock()
         """Protects the fields below; never held while a file is read."""
-        self._listed: dict[str, list[tuple[Path, Stamp]]] = {}
-        """By digest: each file that a receipt lists, with the stamp in the receipt."""
-        self._listed_at = float("-inf")
+        self._listed: dict[str, list[tuple[Path, Stamp]]] | None = None
+        """By digest: each file that a receipt lists, with the stamp in the receipt. None until the receipts
+        were read for the first time: then nobody may take it for a list in which a file is missing."""
+        self._listed_from = float("-inf")
+        """Clock seconds at which that reading began."""
+        self._begun_at = float("-inf")
+        """The same of the latest reading, which may be under way."""
         self._hashed: dict[tuple[int, int], _Hashed] = {}
         """By device and inode: a blob and its hard links in models are one file."""
         self._hashing = threading.Lock()
@@ -202,18 +209,21 @@ class SharedCache:
         """Return the files that the receipts list, by digest; read again if they are too old, in seconds."""
         now = self._clock()
         with self._lock:
-            if now - self._listed_at < max_age:
+            if self._listed is not None and now - self._begun_at < max_age:
                 return self._listed
-            self._listed_at = now  # before reading: other threads use the older list meanwhile
+            self._begun_at = now  # before reading: other threads use the older list meanwhile
         listed: dict[str, list[tuple[Path, Stamp]]] = {}
         try:
             for path, file in self.store.verified():
                 listed.setdefault(file.sha256, []).append((path, file.stamp))
         except StoreError:  # unreadable: what was listed before is still right, or its files have changed
-            return self._listed
+            with self._lock:
+                self._listed = self._listed or {}
+                return self._listed
         with self._lock:
-            if self._listed_at == now:  # else another thread began to read later, and knows more
-                self._listed = listed
+            # Also if another thread began to read meanwhile: until it is ready, nobody knows more than this.
+            if now >= self._listed_from:
+                self._listed, self._listed_from = listed, now
         return listed
 
     def _remembered(self, found: os.stat_result) -> str | None:
@@ -232,10 +242,14 @@ class SharedCache:
         found, unread = self._look(sha256, listed)
         if unread is None:
             return found
-        for path, status in list(self._candidates(sha256, listed)):
-            if self._remembered(status) is None:
-                self._hash(path, report)
-        return self._look(sha256, listed)[0]
+        for _ in range(ATTEMPTS):
+            for path, status in list(self._candidates(sha256, listed)):
+                if self._remembered(status) is None:
+                    self._hash(path, report)
+            found, unread = self._look(sha256, listed)
+            if unread is None:
+                break
+        return found
 
     def _hash(self, path: Path, report: Callable[[int], None]) -> None:
         """Hash a file and remember the result, unless it changes meanwhile."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from modelfetch.bundle.documents import artifact_of, digest
 from modelfetch.ipfs.car import CarReader
 from modelfetch.ipfs.cid import RAW
 from modelfetch.store.chunk_maps import one_chunk_cid
+from tests.patience import IN_TIME
 from tests.server.running import Answer, until
 from tests.server.shapes import Shapes
 from tests.share.home import BIG, COMMIT, CONTENTS, MIB, Home, built, model
@@ -317,6 +320,27 @@ def test_whether_something_is_here(shapes: Shapes) -> None:
     missing = "bafkreidon73zkcrwdb5iafqtijxildoonbwnpv7dyd6ef3qdgads2jc4su"
     assert shapes.get(f"/ipfs/{missing}?format=raw", Cache_Control="only-if-cached").status == 412
     assert shapes.get(f"/ipfs/{ROOT}?format=raw", "HEAD", Cache_Control="only-if-cached").status == 200
+
+
+def test_a_file_that_was_found_is_sent_though_its_change_time_changes_before(
+    own_shapes: Shapes, own_home: Home
+) -> None:
+    """Another process links it into a model meanwhile, which changes no byte, and has no receipt yet."""
+    own_home.pin(model())
+    blob = own_home.blob(CONFIG)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(CONFIG)
+    assert own_shapes.shares is not None
+    slots = own_shapes.shares.limits.slots
+    target = f"/ipfs/{one_chunk_cid(digest(CONFIG)).text}?format=raw"
+    with ThreadPoolExecutor() as pool:
+        with contextlib.ExitStack() as others:
+            for number in range(slots.most):
+                others.enter_context(slots.hold(f"192.0.2.{number}"))
+            answer = pool.submit(own_shapes.get, target)
+            until(lambda: slots._waiters, "the request to wait for a slot")
+            blob.with_name("link").hardlink_to(blob)
+        assert answer.result(IN_TIME).status == 200
 
 
 def test_what_is_sent_is_counted(own_shapes: Shapes, own_home: Home) -> None:

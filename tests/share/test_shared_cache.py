@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.share import shared_cache
 from modelfetch.share.shared_cache import UNREADABLE_SECONDS, SharedCache
 from modelfetch.store import ReceiptFile, Store
+from tests.patience import HELD, IN_TIME
 from tests.store.material import ensure
 
 DATA = b"the bytes of a model" * 1000
@@ -144,6 +147,40 @@ def test_a_change_is_seen_when_size_and_modification_time_are_set_back(store: St
     assert read(cache, digest) is None
 
 
+def test_a_blob_that_is_linked_into_a_model_while_it_is_hashed_is_found(store: Store, hashes: Hashes) -> None:
+    digest, path = put(store)
+    links = iter([path.with_name("link")])
+
+    def link(_: int) -> None:
+        for each in links:
+            os.link(path, each)
+
+    assert SharedCache(store).find(digest, link) is not None
+    assert hashes.count == 2
+
+
+def test_a_blob_that_is_replaced_while_it_is_hashed_is_found(store: Store) -> None:
+    digest, path = put(store)
+    copies = iter([path.with_name("copy")])
+
+    def replace(_: int) -> None:
+        for each in copies:
+            each.write_bytes(DATA)
+            each.replace(path)
+
+    found = SharedCache(store).find(digest, replace)
+    assert found is not None
+    assert found.stamp.inode == path.stat().st_ino
+
+
+def test_a_blob_that_never_stays_the_same_is_hashed_some_times(store: Store, hashes: Hashes) -> None:
+    digest, path = put(store)
+    names = map(str, itertools.count())
+    found = SharedCache(store).find(digest, lambda _: os.link(path, path.with_name(next(names))))
+    assert found is None
+    assert hashes.count == shared_cache.ATTEMPTS
+
+
 def test_a_listed_blob_that_changes_is_hashed_again(store: Store, hashes: Hashes) -> None:
     _, digest = present(store)
     path = store.blob_path(digest)
@@ -189,6 +226,58 @@ def test_a_model_that_arrives_later_is_found_without_hashing(store: Store, hashe
     present(store)
     assert read(cache, digest) == DATA
     assert hashes.count == 0
+
+
+class HeldStore(Store):
+    """A cache whose receipts are read only as far as a test lets each reading go."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.started = [threading.Event(), threading.Event()]
+        self.go = [threading.Event(), threading.Event()]
+        self._count = itertools.count()
+
+    def verified(self) -> Iterator[tuple[Path, ReceiptFile]]:
+        number = next(self._count)
+        if number < len(self.go):
+            self.started[number].set()
+            assert self.go[number].wait(HELD)
+        yield from super().verified()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[HeldStore]:
+    store = HeldStore(tmp_path / "cache")
+    yield store
+    for each in store.go:
+        each.set()
+
+
+def test_nothing_is_missing_while_another_thread_reads_the_receipts_first(held: HeldStore) -> None:
+    _, digest = present(held)
+    cache = SharedCache(held)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(cache.find_without_hashing, digest)
+        assert held.started[0].wait(IN_TIME)
+        held.go[1].set()
+        assert cache.find_without_hashing(digest) is not None
+        held.go[0].set()
+        assert first.result(IN_TIME) is not None
+
+
+def test_what_was_read_is_known_also_while_a_later_thread_reads(held: HeldStore) -> None:
+    _, digest = present(held)
+    cache = SharedCache(held)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(cache.find, digest)
+        assert held.started[0].wait(IN_TIME)
+        second = pool.submit(cache.find, digest)
+        assert held.started[1].wait(IN_TIME)
+        held.go[0].set()
+        assert first.result(IN_TIME) is not None
+        assert cache.find_without_hashing(digest) is not None
+        held.go[1].set()
+        assert second.result(IN_TIME) is not None
 
 
 def test_receipts_are_not_read_for_each_request(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
