@@ -40,6 +40,7 @@ from modelfetch.share.kept_directories import KeptDirectories
 from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.chunk_maps import one_chunk_cid
 from modelfetch.store.file_ranges import read_up_to
+from modelfetch.store.receipt import Stamp
 
 if TYPE_CHECKING:
     from modelfetch.ipfs.leaf_table import LeafTable
@@ -97,11 +98,11 @@ class SharedBlocks:
         for manifest in reversed(index.manifests):  # of two with one CID, the more trusted one counts
             if (cid := _cid(manifest.ipfs_cid)) is not None:
                 self._models[cid.multihash] = manifest
+        self._seen: dict[str, tuple[Stamp, Cid | None]] = {}
+        """The maps whose headers were read, by SHA-256 of the file: what tells them from others, and the root
+        that they claim."""
         self._roots: dict[bytes, dict[str, None]] = {}
         """SHA-256 of the files whose maps claim a root, by its multihash."""
-        self._seen: set[str] = set()
-        """SHA-256 of the files whose maps were looked at. One that the disk could not read is not among them,
-        so that the next listing finds it again."""
         self._listed_at = float("-inf")
         self._waiting: dict[str, None] = {}
         """SHA-256 of the files whose maps were not loaded yet."""
@@ -171,7 +172,7 @@ class SharedBlocks:
         return next((table for table in tables if table.root.multihash == cid.multihash), None)
 
     def _by_root(self, cid: Cid) -> FileBlocks | None:
-        for sha256 in self._roots.get(cid.multihash, ()):
+        for sha256 in tuple(self._roots.get(cid.multihash, ())):
             tree = self._tree(sha256)
             if tree is not None and tree.table.root.multihash == cid.multihash:
                 return tree
@@ -203,21 +204,37 @@ class SharedBlocks:
         return found
 
     def _list_maps(self) -> None:
-        """Note which root each new map claims."""
+        """Note which root each map claims that is new, or is not the one that was seen before."""
         now = self._clock()
         if now - self._listed_at < MAPS_SECONDS:
             return
         self._listed_at = now
-        there = {sha256 for sha256 in self._maps.entries() if sha256 in self._large}
-        for sha256 in there - self._seen:
-            try:
-                root = self._maps.claimed_root(sha256, self._large[sha256].file.size)
-            except StoreError:
-                continue
-            if root is not None:
-                self._roots.setdefault(root.multihash, {})[sha256] = None
-            self._waiting[sha256] = None
-            self._seen.add(sha256)
+        for sha256, status in self._maps.statuses():
+            stamp, seen = Stamp.of(status), self._seen.get(sha256)
+            if sha256 in self._large and (seen is None or seen[0] != stamp):
+                self._forget_map(sha256)
+                self._note_map(sha256, stamp)
+
+    def _note_map(self, sha256: str, stamp: Stamp) -> None:
+        try:
+            root = self._maps.claimed_root(sha256, self._large[sha256].file.size)
+        except StoreError:  # it is new with the next listing, too
+            return
+        self._seen[sha256] = stamp, root
+        self._waiting[sha256] = None
+        if root is not None:
+            self._roots.setdefault(root.multihash, {})[sha256] = None
+
+    def _forget_map(self, sha256: str) -> None:
+        """Forget all that is known from a map, so that it is new with the next listing."""
+        _, root = self._seen.pop(sha256, (None, None))
+        self._waiting.pop(sha256, None)
+        self._trees.pop(sha256, None)
+        if root is not None:
+            claims = self._roots[root.multihash]
+            del claims[sha256]
+            if not claims:
+                del self._roots[root.multihash]
 
     def _tree(self, sha256: str) -> FileBlocks | None:
         """Load the tree of a file from its map; None if there is no good one."""
@@ -226,9 +243,9 @@ class SharedBlocks:
             return self._trees[sha256]
         pinned = self._large.get(sha256)
         try:
-            table = self._maps.read_strictly(sha256, pinned.file.size) if pinned is not None else None
+            table = self._maps.load(sha256, pinned.file.size) if pinned is not None else None
         except StoreError:
-            self._seen.discard(sha256)
+            self._forget_map(sha256)
             return None
         built = tree_of(table, UNIXFS_V1_2025) if table is not None else None
         if pinned is None or table is None or built is None:

@@ -15,7 +15,6 @@ It is therefore not synced either: what a power cut leaves of it is recognized a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
@@ -31,6 +30,8 @@ from modelfetch.store.files import (
 from modelfetch.store.layout import CHUNK_MAP_SUFFIX, is_digest
 
 if TYPE_CHECKING:
+    import os
+
     from modelfetch.ipfs.cid import Cid
     from modelfetch.ipfs.file_tree import Built
     from modelfetch.ipfs.leaf_table import LeafTable
@@ -77,18 +78,18 @@ class ChunkMaps:
 
         Returns:
             The table; for a file of at most one chunk without looking at the disk. None if there is no map,
-            or it cannot be read, or what there is is not one of a file of this size. The chunks need not be
-            those of the file.
+            or what there is is not one of a file of this size. The chunks need not be those of the file.
         """
-        with suppress(StoreError):  # as good as none
-            return self.read_strictly(sha256, size)
-        return None
+        try:
+            return self.load(sha256, size)
+        except StoreError:  # as good as none
+            return None
 
-    def read_strictly(self, sha256: str, size: int) -> LeafTable | None:
-        """Read the table of a file's chunks like :meth:`read`, for callers that remember if there is none.
+    def load(self, sha256: str, size: int) -> LeafTable | None:
+        """Read a table like :meth:`read`, for a caller that remembers what there is not.
 
         Raises:
-            StoreError: The disk refused, which it may not do the next time.
+            StoreError: There may be a map, but it cannot be read now.
         """
         if size <= CHUNK:
             return _table(one_chunk_cid(sha256), size, {})
@@ -109,7 +110,7 @@ class ChunkMaps:
         """Return the root in the header of a map, which is neither parsed nor verified; None without one.
 
         Raises:
-            StoreError: The disk refused.
+            StoreError: There may be a map, but it cannot be read now.
         """
         from modelfetch.ipfs import car
 
@@ -179,16 +180,21 @@ class ChunkMaps:
         return self._disk.unlink(self._layout.chunk_map(sha256))
 
     def entries(self) -> Iterator[str]:
-        """Yield the digest of each file that has a map, good or not.
+        """Yield the digest of each file that has a map, good or not; see :meth:`statuses`."""
+        return (digest for digest, _ in self.statuses())
+
+    def statuses(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the digest of each file that has a map, good or not, with the status of the map.
 
         Directories that cannot be listed, such as those of other users, are left out.
         """
         for prefix, is_below in list_if_possible(self._disk, self._layout.chunk_maps):
             below = self._layout.chunk_maps / prefix
-            for name, _ in list_if_possible(self._disk, below) if is_below else ():
-                digest = name.removesuffix(CHUNK_MAP_SUFFIX)
-                if name != digest and is_digest(digest):
-                    yield digest
+            with best_effort(self._disk):
+                for name, found in self._disk.statuses(below) if is_below else ():
+                    digest = name.removesuffix(CHUNK_MAP_SUFFIX)
+                    if name != digest and is_digest(digest):
+                        yield digest, found
 
     def _content(self, sha256: str, size: int) -> bytes | None:
         limit = min(_LEAST_LIMIT + size // _LIMIT_SHARE, _MOST_LIMIT)

@@ -25,13 +25,13 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.share import shared_blocks
 from modelfetch.share.shared_blocks import MAPS_SECONDS, AnswerLimitError, OneAnswer, SharedBlocks
 from modelfetch.share.shared_cache import SharedCache
-from modelfetch.store import Disk
-from modelfetch.store.chunk_maps import ChunkMaps, one_chunk_cid
-from modelfetch.store.layout import Layout
+from modelfetch.store import Disk, Store
+from modelfetch.store.chunk_maps import one_chunk_cid
 from tests.descriptors import no_descriptors
 from tests.share.home import BIG, CONTENTS, MIB, Home, built, digest, model
 
 T = TypeVar("T")
+
 ROOT = built(BIG).root
 
 
@@ -174,6 +174,71 @@ def test_a_map_of_another_file_proves_nothing(home: Home, get: Get) -> None:
         content_of(get(f"{built(other).root.text}?format=car"))
 
 
+class Followed:
+    """The blocks of a cache whose chunk maps change, and cannot be read while ``fails`` is set."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.now = 0.0
+        self.fails = False
+        followed = self
+
+        class BusyDisk(Disk):
+            def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+                if followed.fails and operation == "open" and path.suffix == ".car":
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                return super().perform(operation, path, call)
+
+        home.place(model())
+        self.maps = Store(home.cache, disk=BusyDisk()).chunk_maps
+        self.blocks = SharedBlocks(home.models().current(), self.maps, lambda: self.now)
+
+    def has(self, *cids: Cid) -> list[bool]:
+        """Whether blocks are found, after some time."""
+        self.now += MAPS_SECONDS
+        return [self.blocks.file_with(cid, None) is not None for cid in cids]
+
+
+LEAF = one_chunk_cid(digest(BIG[:MIB]))
+
+
+@pytest.mark.parametrize("cid", [ROOT, LEAF])
+def test_a_map_that_cannot_be_read_now_is_read_later(home: Home, cid: Cid) -> None:
+    followed = Followed(home)
+    followed.fails = True
+    assert followed.has(cid) == [False]
+    followed.fails = False
+    assert followed.has(cid) == [True]
+
+
+@pytest.mark.parametrize("cid", [ROOT, LEAF])
+def test_a_map_that_can_no_longer_be_read_is_read_later(home: Home, cid: Cid) -> None:
+    followed = Followed(home)
+    assert followed.has(one_chunk_cid(digest(b"small"))) == [True]
+    followed.fails = True
+    assert followed.has(cid) == [False]
+    followed.fails = False
+    assert followed.has(cid) == [True]
+
+
+@pytest.mark.parametrize("wrong", [b"", b"no map", car.header(ROOT)])
+def test_a_damaged_map_that_was_replaced_is_read_again(home: Home, wrong: bytes) -> None:
+    followed = Followed(home)
+    path = home.cache / f"chunks/sha256/{digest(BIG)[:2]}/{digest(BIG)}.car"
+    path.write_bytes(wrong)
+    assert followed.has(ROOT, LEAF) == [False, False]
+    followed.maps.write(digest(BIG), built(BIG))
+    assert followed.has(ROOT, LEAF) == [True, True]
+
+
+def test_the_map_of_another_file_that_was_replaced_is_forgotten(home: Home) -> None:
+    followed, other = Followed(home), built(bytes(reversed(BIG)))
+    followed.maps.write(digest(BIG), other)
+    assert followed.has(other.root, ROOT, LEAF) == [True, False, False]
+    followed.maps.write(digest(BIG), built(BIG))
+    assert followed.has(other.root, ROOT, LEAF) == [False, True, True]
+
+
 def hostile(fan: int, depth: int) -> tuple[dict[str, bytes], Cid]:
     """Small files that are nodes which link to the next one many times."""
     contents, below = {"0": b"end"}, cid_of(b"end", RAW)
@@ -303,9 +368,6 @@ def test_a_leaf_is_found_without_its_root(home: Home, get: Get) -> None:
     assert b"".join(get(f"{leaf.text}?format=raw")) == BIG[2 * MIB : 3 * MIB]
 
 
-# A disk that fails for a moment
-
-
 def test_a_skeleton_that_could_not_be_opened_is_found_when_it_can_be(home: Home) -> None:
     pinned, _ = old_profile(home)
     root = Cid.parse(pinned.file("onnx/model.onnx").cid or "")
@@ -317,32 +379,3 @@ def test_a_skeleton_that_could_not_be_opened_is_found_when_it_can_be(home: Home)
     found = blocks.file_with(root, None)
     assert found is not None
     assert found.pinned.file.path == "onnx/model.onnx"
-
-
-class _ShakyDisk(Disk):
-    """Opens only so many files; directories can be listed."""
-
-    left = 0
-
-    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
-        if operation == "open":
-            self.left -= 1
-            if self.left < 0:
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return call()
-
-
-@pytest.mark.parametrize("opened", [0, 1], ids=["header", "tree"])
-@pytest.mark.parametrize("is_leaf", [True, False])
-def test_a_chunk_map_that_could_not_be_read_is_found_when_it_can_be(
-    home: Home, opened: int, is_leaf: bool
-) -> None:
-    home.place(model())
-    wanted = one_chunk_cid(digest(BIG[:MIB])) if is_leaf else ROOT
-    disk, clock = _ShakyDisk(), [0.0]
-    maps = ChunkMaps(disk, Layout(home.cache), "auto")
-    blocks = SharedBlocks(home.models().current(), maps, lambda: clock[0])
-    for disk.left, expected in ((opened, None), (99, "onnx/model.onnx")):
-        found = blocks.file_with(wanted, None)
-        assert (found and found.pinned.file.path) == expected
-        clock[0] += MAPS_SECONDS
