@@ -100,7 +100,7 @@ class SharedBlocks:
                 self._models[cid.multihash] = manifest
         self._seen: dict[str, tuple[Stamp, Cid | None]] = {}
         """The maps whose headers were read, by SHA-256 of the file: what tells them from others, and the root
-        that they claim."""
+        that they claim; None if they are damaged."""
         self._roots: dict[bytes, dict[str, None]] = {}
         """SHA-256 of the files whose maps claim a root, by its multihash."""
         self._listed_at = float("-inf")
@@ -167,6 +167,7 @@ class SharedBlocks:
         if cid is None:
             return None
         with self._lock:
+            self._list_maps()
             trees = self._tree(sha256), self._by_stated_root(cid)
         tables = (tree.table for tree in trees if tree is not None and tree.pinned.file.sha256 == sha256)
         return next((table for table in tables if table.root.multihash == cid.multihash), None)
@@ -236,19 +237,29 @@ class SharedBlocks:
             if not claims:
                 del self._roots[root.multihash]
 
+    def _leave_map(self, sha256: str) -> None:
+        """Read a damaged map no more until it is replaced: a large one takes seconds, for each request."""
+        seen = self._seen.get(sha256)
+        self._forget_map(sha256)
+        if seen is not None:
+            self._seen[sha256] = seen[0], None
+
     def _tree(self, sha256: str) -> FileBlocks | None:
         """Load the tree of a file from its map; None if there is no good one."""
         if sha256 in self._trees:
             self._trees.move_to_end(sha256)
             return self._trees[sha256]
-        pinned = self._large.get(sha256)
+        pinned, seen = self._large.get(sha256), self._seen.get(sha256)
+        if pinned is None or (seen is not None and seen[1] is None):
+            return None
         try:
-            table = self._maps.load(sha256, pinned.file.size) if pinned is not None else None
+            table = self._maps.load(sha256, pinned.file.size)
         except StoreError:
             self._forget_map(sha256)
             return None
         built = tree_of(table, UNIXFS_V1_2025) if table is not None else None
-        if pinned is None or table is None or built is None:
+        if table is None or built is None:
+            self._leave_map(sha256)
             return None
         nodes = {cid.multihash: block for cid, block in built.nodes}
         found = FileBlocks(pinned, table, nodes, built)

@@ -181,12 +181,16 @@ class Followed:
         self.home = home
         self.now = 0.0
         self.fails = False
+        self.opened = 0
+        """How often a map was opened."""
         followed = self
 
         class BusyDisk(Disk):
             def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
-                if followed.fails and operation == "open" and path.suffix == ".car":
-                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                if operation == "open" and path.suffix == ".car":
+                    followed.opened += 1
+                    if followed.fails:
+                        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 return super().perform(operation, path, call)
 
         home.place(model())
@@ -229,6 +233,18 @@ def test_a_damaged_map_that_was_replaced_is_read_again(home: Home, wrong: bytes)
     assert followed.has(ROOT, LEAF) == [False, False]
     followed.maps.write(digest(BIG), built(BIG))
     assert followed.has(ROOT, LEAF) == [True, True]
+
+
+@pytest.mark.parametrize("wrong", [b"no map", car.header(ROOT)])
+def test_a_damaged_map_is_not_read_for_each_request(home: Home, wrong: bytes) -> None:
+    followed = Followed(home)
+    (home.cache / f"chunks/sha256/{digest(BIG)[:2]}/{digest(BIG)}.car").write_bytes(wrong)
+    followed.has(ROOT, LEAF)
+    opened = followed.opened
+    for _ in range(3):
+        followed.has(ROOT, LEAF)
+        followed.blocks.proven_table(digest(BIG))
+    assert followed.opened == opened
 
 
 def test_the_map_of_another_file_that_was_replaced_is_forgotten(home: Home) -> None:
