@@ -110,12 +110,15 @@ class _Question:
 
     async def _found(self) -> Response | None:
         """Answer with the file, or that it is on its way while it is hashed; None if it is not here."""
-        # The hashing goes on after the timeout, for the next question.
-        try:
-            async with asyncio.timeout(max(HASH_SECONDS, self._until - self._clock())):
-                found = await self._shares.find(self._digest)
-        except TimeoutError:
-            return accepted(self._shares.hashing.progress(self._digest) or InProgress(0, 0, 0.0))
+        # Without a timeout: what a slow disk may not have at all must not be said to be on its way.
+        found, unread = await self._shares.find_known(self._digest)
+        if unread is not None:
+            # The hashing goes on after the timeout, for the next question.
+            try:
+                async with asyncio.timeout(max(HASH_SECONDS, self._until - self._clock())):
+                    found = await self._shares.hashing.find(self._digest, unread)
+            except TimeoutError:
+                return accepted(self._shares.hashing.progress(self._digest) or InProgress(0, 0, 0.0))
         if found is None:
             return None
         # Not `shares.response`, which may wait for a slot: this client has said how long it waits.

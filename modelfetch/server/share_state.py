@@ -109,8 +109,19 @@ class ShareState:
         Raises:
             Refusal: 503 without threads.
         """
-        found, unread = await self.in_thread(self.cache.find_known, sha256)
+        found, unread = await self.find_known(sha256)
         return found if unread is None else await self.hashing.find(sha256, unread)
+
+    async def find_known(self, sha256: str) -> tuple[SharedFile | None, int | None]:
+        """Find the verified file of a digest without hashing it; see :meth:`.SharedCache.find_known`.
+
+        Args:
+            sha256: As a client sent it.
+
+        Raises:
+            Refusal: 503 without threads.
+        """
+        return await self.in_thread(self.cache.find_known, sha256)
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads the disk, in one of the few threads for that.

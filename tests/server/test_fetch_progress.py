@@ -180,6 +180,13 @@ def test_a_blob_that_has_to_be_hashed_is_on_its_way(
     assert sharing.get_blob(digest, Prefer="respond-async, wait=5").status == 200
 
 
+def test_what_a_slow_disk_does_not_have_is_not_said_to_be_on_its_way(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share_blobs, "HASH_SECONDS", 0.0)
+    assert sharing.get_blob(FILE.sha256, Prefer=ASYNC).status == 404
+
+
 def test_the_answer_that_a_blob_is_hashed_is_not_late_for_a_peer() -> None:
     """After four late answers the server would be given up for the run."""
     assert share_blobs.HASH_SECONDS < peer.SLOW_SECONDS
