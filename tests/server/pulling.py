@@ -51,8 +51,16 @@ class Pulling:
             connection.close()
 
     def jobs(self) -> list[tuple[tuple[str, ...], str]]:
-        """The files of each job and its status, the oldest first."""
+        """The files of each job and its status, the oldest first.
+
+        A job may end after the answer to the client that caused it: :meth:`ended_jobs` waits for that.
+        """
         return [(job.order.only, job.state.status) for job in self.server.jobs.all()]
+
+    def ended_jobs(self) -> list[tuple[tuple[str, ...], str]]:
+        """The same, once all jobs have ended."""
+        self.until_idle()
+        return self.jobs()
 
     def until_idle(self) -> None:
         """Wait until no job is left that has not ended."""
