@@ -206,6 +206,11 @@ class Jobs:
         for job in live:
             job.is_server_stopping = True
         self._cancel_all(live)
+        with self._lock:
+            # The thread of a job that has just ended may come too late for the last batch.
+            for each in self._jobs.values():
+                if isinstance(each, Job):
+                    self._job_store.note(each)
         self.is_closed = True
         self._notify()
         self._job_store.close()

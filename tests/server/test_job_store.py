@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelfetch.engine.stream import Record
 from modelfetch.history import History, JobEventRow, JobRow
-from tests.server.running import Served
+from modelfetch.server.job import Job
+from modelfetch.server.job_queue import Jobs
+from modelfetch.server.job_store import JobStore
+from tests.patience import HELD, IN_TIME
+from tests.server.running import FakeEngine, Served
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +70,36 @@ def test_a_job_without_an_end_and_with_an_invalid_log_gets_an_end(tmp_path: Path
         )
     with Served(tmp_path) as served:
         assert served.snapshot(kept.id)["error"]["code"] == "interrupted"
+
+
+class Ending:
+    """A reporter that stores the job when its run has ended, and lets it end when a test says so."""
+
+    def __init__(self, job_store: JobStore) -> None:
+        self.is_stored = threading.Event()
+        self.go = threading.Event()
+        self._job_store = job_store
+
+    def report(self, record: Record) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        self._job_store.flush()
+        self.is_stored.set()
+        self.go.wait(HELD)
+
+
+def test_the_end_of_a_job_is_stored_though_its_thread_comes_late(tmp_path: Path) -> None:
+    with History(tmp_path / "state.db") as history:
+        job_store = JobStore(history)
+        ending = Ending(job_store)
+        jobs = Jobs(FakeEngine(told=(ending,)), job_store, parallel=1)
+        job, _ = jobs.submit("model_download", "m")
+        assert isinstance(job, Job)
+        assert ending.is_stored.wait(IN_TIME)
+        with jobs._lock:  # its thread cannot report the end
+            ending.go.set()
+            assert job.finished.wait(IN_TIME)
+            jobs.stop()
+        [stored] = job_store.load(datetime.now(UTC))
+    assert (stored["job_id"], stored["status"]) == (job.id, "completed")
