@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelfetch.swarm.client import EngineClient
-from modelfetch.swarm.engine import EngineOptions, Event, Listening, Mode, PieceFinished, Ready, TorrentSpec
+from modelfetch.swarm.engine import (
+    EngineOptions,
+    Event,
+    Listening,
+    Mode,
+    PieceFinished,
+    Ready,
+    Restarted,
+    TorrentSpec,
+)
 from modelfetch.swarm.merkle import hash_pieces
 from modelfetch.swarm.metainfo import Metainfo, build
 from tests.patience import IN_TIME
@@ -58,6 +67,14 @@ def written(directory: Path, files: Mapping[str, bytes]) -> dict[str, Path]:
     return paths
 
 
+def until(condition: Callable[[], object], seconds: float = IN_TIME) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.02)
+
+
 class Node:
     """A node with an engine in a process of its own.
 
@@ -75,6 +92,7 @@ class Node:
         self.peer_id = b"-MF0100-" + os.urandom(6).hex().encode()
         self.events: list[Event] = []
         self.pieces: dict[str, set[int]] = {}
+        """Those that were reported, by infohash; since the last restart, which reports all again."""
         chosen = {"peer_id": self.peer_id, "listen": (self.address,), "discovers_lan": False, **options}
         self.engine.start(EngineOptions(self.staging, **chosen))
         listening = self.until(lambda event: isinstance(event, Listening))
@@ -102,6 +120,8 @@ class Node:
             found = None
             for event in self.engine.events(0.1):
                 self.events.append(event)
+                if isinstance(event, Restarted):
+                    self.pieces.clear()
                 if isinstance(event, PieceFinished):
                     self.pieces.setdefault(event.infohash, set()).add(event.piece)
                 found = event if found is None and wanted(event) else found

@@ -10,6 +10,7 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -69,7 +70,7 @@ class QBittorrent:
         )
 
     def __enter__(self) -> Self:
-        self.until(lambda: bool(self._ask("app/version")))
+        self.until(lambda _: self._ask("app/version"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,12 +105,16 @@ class QBittorrent:
         found: list[dict[str, Any]] = json.loads(self._ask("torrents/info") or b"[]")
         return found
 
-    def until(self, condition: Any) -> None:
-        """Wait until something is so."""
+    def until(self, condition: Callable[[list[dict[str, Any]]], object]) -> None:
+        """Wait until something is so of what it says about its torrents; nothing, if it does not answer."""
         deadline = time.monotonic() + HELD
-        while not condition():
-            assert time.monotonic() < deadline, self.torrents
+        while not condition(found := self.torrents):
+            assert time.monotonic() < deadline, found
             time.sleep(0.2)
+
+    def until_complete(self) -> None:
+        """Wait until it has all of its torrent."""
+        self.until(lambda torrents: torrents and torrents[0]["progress"] == 1)
 
     def _ask(self, method: str, data: bytes | None = None, kind: str = "") -> bytes:
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/api/v2/{method}", data)

@@ -6,6 +6,7 @@ import socket
 import threading
 from typing import Self
 
+from tests.patience import IN_TIME
 from tests.swarm.nodes import address
 
 
@@ -38,7 +39,7 @@ class Relay:
             except OSError:
                 continue
         for thread in self._threads:
-            thread.join(5)
+            thread.join(IN_TIME)
         for each in self._sockets:
             each.close()
 
@@ -46,7 +47,7 @@ class Relay:
         while True:
             try:
                 client, _ = self._server.accept()
-                server = socket.create_connection(self._target, 5)
+                server = socket.create_connection(self._target, IN_TIME)
             except OSError:
                 return
             self._sockets += [client, server]

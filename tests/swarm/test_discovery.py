@@ -9,8 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,9 +23,9 @@ import pytest
 from modelfetch.swarm import bencode
 from modelfetch.swarm.child_process import command
 from modelfetch.swarm.client import EngineClient
-from modelfetch.swarm.engine import Mode, Ready, TorrentSpec
+from modelfetch.swarm.engine import Event, Mode, Ready, Status, TorrentSpec
 from tests.patience import HELD, IN_TIME
-from tests.swarm.nodes import Node, metainfo_of, some_files, written
+from tests.swarm.nodes import Node, metainfo_of, some_files, until, written
 
 pytest.importorskip("libtorrent")
 
@@ -62,16 +61,9 @@ def tracker(tmp_path: Path) -> Iterator[int]:
             str(allowed),
         ]
         with subprocess.Popen([OPENTRACKER, *words]) as running:
-            _until(lambda: _listens(port))
+            until(lambda: _listens(port))
             yield port
             running.kill()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + IN_TIME
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _listens(port: int) -> bool:
@@ -98,7 +90,7 @@ def test_nodes_meet_by_a_tracker(tracker: int, tmp_path: Path, scheme: str) -> N
         seed.engine.add(spec)
         seed.until(lambda event: isinstance(event, Ready))
         # The interval of the tracker is half an hour: who asks before the seed is announced finds nobody.
-        _until(lambda: _is_known(tracker))
+        until(lambda: _is_known(tracker))
         leech.engine.add(
             TorrentSpec(METAINFO.infohash, METAINFO.encode(), leech.paths(METAINFO), trackers=(url,))
         )
@@ -116,12 +108,12 @@ def test_a_node_that_ends_tells_the_tracker(tmp_path: Path) -> None:
     class Announced(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer = bencode.encode({"interval": 1800, "peers": b""})
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            # libtorrent says that it ends only to a tracker whose answer it has read: then it hangs up.
-            with suppress(ConnectionError):
+            with suppress(ConnectionError):  # a node that ends waits a second for the answer
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+                # libtorrent says that it ends only to a tracker whose answer it has read: then it hangs up.
                 self.rfile.read(1)
             [event] = parse_qs(urlsplit(self.path).query).get("event", [""])
             events.put(event)
@@ -179,6 +171,11 @@ def test_nodes_meet_by_multicast(networks: tuple[str, str], tmp_path: Path) -> N
             each.engine.close()
 
 
+def knows_no_machine_that_lacks_a_piece(event: Event) -> bool:
+    """Two seeds may have hung up already."""
+    return isinstance(event, Status) and all(peer.is_seed for peer in event.peers)
+
+
 @pytest.mark.slow
 def test_a_seed_is_found_again_by_a_machine_that_had_the_model(
     networks: tuple[str, str], tmp_path: Path
@@ -198,7 +195,8 @@ def test_a_seed_is_found_again_by_a_machine_that_had_the_model(
             try:
                 leech.leech(METAINFO)
                 leech.until_complete(METAINFO, HELD)
-                time.sleep(2.0)  # the seed hears that it has all
+                seed.engine.events(0)  # what it said before the two were connected
+                seed.until(knows_no_machine_that_lacks_a_piece)
             finally:
                 leech.engine.close()
     finally:

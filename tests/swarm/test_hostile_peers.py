@@ -75,7 +75,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NODE]:
 
 def attack(target: Node, data: bytes) -> None:
     host, _, port = target.endpoint.rpartition(":")
-    with socket.create_connection((host, int(port)), 5, (address(), 0)) as peer, suppress(OSError):
+    with socket.create_connection((host, int(port)), IN_TIME, (address(), 0)) as peer, suppress(OSError):
         peer.settimeout(0.3)
         peer.sendall(data)
         while peer.recv(65536):
@@ -97,7 +97,7 @@ def test_after_all_of_it_and_among_silent_and_lying_peers_a_file_arrives(node: N
     host, _, port = leech.endpoint.rpartition(":")
     with ExitStack() as stack:
         for _ in range(30):
-            silent = socket.create_connection((host, int(port)), 5, (address(), 0))
+            silent = socket.create_connection((host, int(port)), IN_TIME, (address(), 0))
             stack.enter_context(silent)
             silent.sendall(HANDSHAKE)
         stack.enter_context(Liar(METAINFO, leech.endpoint, address()))

@@ -40,7 +40,7 @@ def test_we_fetch_from_it(other: QBittorrent, node: Node) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
     other.add(METAINFO)
-    other.until(lambda: other.torrents and other.torrents[0]["progress"] == 1)
+    other.until_complete()
     node.leech(METAINFO, other.endpoint)
     node.until_complete(METAINFO, HELD)
     assert node.content(METAINFO) == FILES
@@ -53,8 +53,8 @@ def test_it_fetches_from_us(other: QBittorrent, node: Node, tmp_path: Path, by: 
         other.add(METAINFO)
     else:
         other.add_magnet(METAINFO.magnet("model-1"))
-    other.until(lambda: other.torrents)
+    other.until(lambda torrents: torrents)
     other.connect(METAINFO, node.endpoint)  # once: a peer that is added again is not connected to
-    other.until(lambda: other.torrents[0]["progress"] == 1)
+    other.until_complete()
     found = {path: (other.downloads / "model-1" / path).read_bytes() for path in FILES}
     assert found == FILES
