@@ -55,6 +55,8 @@ class SharedModels:
         self._index: ModelIndex | None = None
         self._blocks: SharedBlocks | None = None
         self._seen: list[tuple[CatalogEntry, _State]] = []
+        self._unread: set[Path] = set()
+        """The manifests that the disk could not read; tried again at each look."""
         self._read: dict[Path, tuple[_State, Manifest | None]] = {}
         self._checked_at = float("-inf")
         self._took = 0.0
@@ -99,9 +101,10 @@ class SharedModels:
         catalog = workspace.catalog
         entries = sorted(map(catalog.entry, catalog.names()), key=lambda each: _TRUST.index(each.origin))
         seen = [(entry, _state(entry.path)) for entry in entries]
-        if self._index is not None and seen == self._seen:
-            return
+        before, self._unread = self._unread, set()
         manifests = [self._manifest(workspace, entry, state) for entry, state in seen]
+        if self._index is not None and seen == self._seen and self._unread == before:
+            return
         paths = {entry.path for entry in entries}
         self._read = {path: found for path, found in self._read.items() if path in paths}
         store = workspace.store
@@ -110,12 +113,15 @@ class SharedModels:
         self._seen = seen
 
     def _manifest(self, workspace: Workspace, entry: CatalogEntry, state: _State) -> Manifest | None:
-        """Read a manifest unless its file is the one that was read before; None if it is invalid."""
+        """Read a manifest unless its file is the one that was read before; None if it is of no use."""
         known = self._read.get(entry.path)
         if known is None or known[0] != state:
             try:
                 known = state, workspace.catalog.get(entry.name)
-            except ManifestError:
+            except ManifestError as error:
+                if isinstance(error.__cause__, OSError):  # of the disk, and so perhaps for a moment only
+                    self._unread.add(entry.path)
+                    return None
                 known = state, None
             self._read[entry.path] = known
         return known[1]

@@ -12,6 +12,7 @@ from modelfetch.lazy_dataclass import replace
 from modelfetch.model.manifest import Manifest, PinOrigin
 from modelfetch.share.model_index import ModelIndex
 from modelfetch.share.shared_models import SharedModels
+from tests.descriptors import no_descriptors
 from tests.share.home import COMMIT, CONTENTS, OTHER_COMMIT, Home, digest, model
 from tests.store.material import WHEN
 
@@ -211,3 +212,22 @@ def test_a_receipt_is_what_makes_a_model_present(home: Home) -> None:
     home.pin(model("gone", CONTENTS | {"more": b""}))
     snapshot = home.models().current().hub_repo("model", "org/tiny").resolve("main")  # type: ignore[union-attr]
     assert list(snapshot.listing(absent=False)) == sorted(CONTENTS)  # type: ignore[union-attr]
+
+
+def test_a_manifest_that_could_not_be_opened_is_found_when_it_can_be(home: Home) -> None:
+    clock, workspace = Clock(), home.load()
+    models = SharedModels(lambda: workspace, clock)
+    home.pin(model("one"))
+    workspace = home.load()
+    assert models.current().registry_repo("one") is not None
+    home.pin(model("two", {"a": b"1"}))
+    workspace = home.load()
+    with no_descriptors():
+        for clock.now in (10.0, 20.0):  # the second time nothing has changed
+            found = {each.name for each in models.current().manifests}
+            assert found & {"one", "two"} == {"one"}
+    clock.now = 30.0
+    after = models.current()
+    assert after.registry_repo("two") is not None
+    clock.now = 40.0
+    assert models.current() is after
