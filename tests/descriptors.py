@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 
-resource = pytest.importorskip("resource", reason="POSIX limits")
-
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
@@ -16,6 +14,7 @@ def no_descriptors() -> Iterator[None]:
 
     What is open stays open. Modules that the block needs must be imported before it.
     """
+    resource = pytest.importorskip("resource", reason="POSIX limits")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ from modelfetch.engine.swarm_torrents import (
     report_without_torrent,
     resolved,
 )
-from modelfetch.errors import ModelfetchError
+from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.swarm.engine import (
     EngineError,
@@ -171,8 +172,10 @@ class Session:
                 del self.seeds[infohash]
             notify(f"{manifest.name} is not uploaded: {sanitize(str(error))}")
             return False
+        # The engine reads the model's own files from now on. What cannot be removed goes with the directory.
         for path in fetched.staging.values() if fetched is not None else ():
-            path.unlink(missing_ok=True)  # the engine reads the model's own files from now on
+            with suppress(OSError):
+                path.unlink()
         return True
 
     def forget_seeds(self, *, except_for: Collection[str]) -> None:
@@ -212,10 +215,11 @@ class Session:
                 return self._engine is not None and not self._is_gone
             engine = self._make_engine()
             try:
-                self._staging = self._store.staging()
+                self._staging = self._staging or self._store.staging()
                 engine.start(self._options.of_engine(self._staging.directory, self._peer_id))
             except ModelfetchError as error:
-                self._is_gone = True
+                # A server that has no room or no thread now may have it for the next model.
+                self._is_gone = not isinstance(error, StoreError)
                 self._notify(f"no swarm: {error.message}")
                 return False
             except BaseException:  # Ctrl-C during the start, before close() knows the engine

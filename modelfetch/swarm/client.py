@@ -13,6 +13,7 @@ is reported, and the run goes on without a swarm::
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ _FIRST_DELAY: Final = 0.5
 """Seconds before the first restart; twice as long before each further one."""
 _START_SECONDS: Final = 20.0
 """Longest wait for a child that starts: Python, libtorrent and the sockets."""
+_PASSING: Final = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of a system that has too little for another process at the moment (fork(2), pipe(2))."""
 _CLOSE_SECONDS: Final = 5.0
 """Longest wait for a child that was told to end, which takes itself four; then it is killed."""
 
@@ -242,9 +245,10 @@ class EngineClient:
         try:
             child = ChildProcess(self._words)
         except OSError as error:
-            return f"the engine of the swarm cannot be started: {error.strerror}", True
+            is_final = error.errno not in _PASSING
+            return f"the engine of the swarm cannot be started: {error.strerror}", is_final
         except StoreError as error:
-            return f"the engine of the swarm cannot be started: {error.message}", True
+            return f"the engine of the swarm cannot be started: {error.message}", False
         with self._changed:
             self._child = child
             for data in self._first_frames():

@@ -8,6 +8,7 @@ import pytest
 
 from modelfetch.engine.swarm_options import SwarmOptions
 from modelfetch.engine.swarm_session import Session
+from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import replace
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.write import manifest_toml
@@ -15,7 +16,7 @@ from modelfetch.server import swarm_seeding
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.swarm_seeding import Seeding
 from modelfetch.swarm import rendezvous
-from modelfetch.swarm.engine import Mode, TorrentSpec
+from modelfetch.swarm.engine import EngineOptions, Mode, TorrentSpec
 from tests.engine.fake_swarm import FakeEngine, torrent_of, with_torrent
 from tests.engine.fakes import Answer, Laboratory, body, code, model
 
@@ -197,3 +198,26 @@ def test_a_stopped_server_uploads_nothing_more(
     assert engine.is_closed
     seeding.refresh()
     assert len(engine.specs) == 1
+
+
+def test_a_system_that_had_no_thread_for_the_engine_is_asked_again(
+    seeding: Seeding,
+    lab: Laboratory,
+    engine: Removing,
+    manifest: Manifest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lab.install(manifest, contents=[CONTENT])
+    start = engine.start
+
+    def refuse_once(options: EngineOptions) -> None:
+        engine.start = start  # type: ignore[method-assign]
+        raise StoreError("no thread is left")
+
+    engine.start = refuse_once  # type: ignore[method-assign]
+    seeding.refresh()
+    assert capsys.readouterr().out == "no swarm: no thread is left\n"
+    seeding.refresh()
+    assert [spec.mode for spec in engine.specs] == [Mode.SEED]
+    seeding.stop()
+    assert not list((lab.store.root / "partial").iterdir())  # no directory of the first attempt either

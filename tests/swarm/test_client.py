@@ -27,6 +27,7 @@ from modelfetch.swarm.engine import (
     TorrentSpec,
 )
 from modelfetch.swarm.frames import event_frame
+from tests.descriptors import no_descriptors
 from tests.patience import IN_TIME
 from tests.swarm.nodes import metainfo_of, until
 
@@ -316,3 +317,14 @@ def test_a_frozen_application_has_no_engine(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(UnavailableError, match="interpreter"):
         EngineClient().start(EngineOptions(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_lack_of_descriptors_is_waited_for_like_after_a_crash(child: MakeFake) -> None:
+    fake = child("listening(); read(); read()")
+    fake.start()
+    with no_descriptors():
+        fake.add()  # which ends the child
+        reason = "the engine of the swarm cannot be started: Too many open files"
+        assert fake.until(EngineGone) == EngineGone(reason)
+    assert sum(isinstance(event, Restarted) for event in fake.seen) == client.RESTARTS
