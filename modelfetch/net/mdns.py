@@ -109,10 +109,10 @@ def search(seconds: float = WINDOW_SECONDS) -> Sequence[FoundPeer]:
             for engine, kind in engines:
                 browser = partial(zeroconf.ServiceBrowser, engine, SERVICE, [note], question_type=kind)
                 _ask_later(delay, browser)
-        services = [
-            _Service(zeroconf.ServiceInfo(SERVICE, name), engine, until)
-            for name, engine in _arriving(names, until, least)
-        ]
+        services = []
+        for name, engine in _arriving(names, until, least):
+            with suppress(Exception):  # a name that zeroconf refuses must not hide the others
+                services.append(_Service(zeroconf.ServiceInfo(SERVICE, name), engine, until))
         networks = usable_networks(interfaces())
         peers = [peer for service in services if (peer := service.peer(networks)) is not None]
         return distinct(peers)
@@ -202,8 +202,11 @@ class _Service:
         self._thread: threading.Thread | None = None
         if not info.load_from_cache(engine):
             # In a thread: one that does not answer must not use up the time of the others.
-            left = max(1.0, 1000 * (until - time.monotonic()))
-            self._thread = start(lambda: info.request(engine, left), "modelfetch-mdns")
+            self._thread = start(lambda: self._request(engine), "modelfetch-mdns")
+
+    def _request(self, engine: Zeroconf) -> None:
+        with suppress(Exception):  # the search is over, and the engine closed
+            self._info.request(engine, max(1.0, 1000 * (self._until - time.monotonic())))
 
     def peer(self, networks: Sequence[Interface]) -> FoundPeer | None:
         """Return where it is, if that is known in time and may be used."""

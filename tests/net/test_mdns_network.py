@@ -46,6 +46,7 @@ class Lan:
         self.closed = threading.Semaphore(0)
         self.is_down = False
         self.refuses_names = False
+        self.closes_early = False
         self.adapters: list[tuple[Any, int]] = [(OWN, 24), ("127.0.0.1", 8), (("2001:db8::10", 0, 0), 64)]
 
 
@@ -70,6 +71,8 @@ def packages(lan: Lan) -> dict[str, ModuleType]:
 
     class ServiceInfo:
         def __init__(self, kind: str, name: str, **facts: Any) -> None:
+            if not name.endswith(f".{SERVICE}"):
+                raise ValueError("not a name of a service of this kind")
             self.kind, self.name, self.facts = kind, name, facts
             self.port: int | None = facts.get("port")
             self.properties: dict[bytes, bytes] = {}
@@ -79,6 +82,8 @@ def packages(lan: Lan) -> dict[str, ModuleType]:
             return self._service.is_cached and self._fill()
 
         def request(self, _engine: Zeroconf, _milliseconds: float) -> bool:
+            if lan.closes_early:
+                raise RuntimeError("the engine is closed")
             return self._service.answers and self._fill()
 
         def parsed_addresses(self) -> list[str]:
@@ -248,3 +253,25 @@ def test_the_announced_addresses_follow_from_what_it_listens_on(
 ) -> None:
     networks = usable_networks(mdns.interfaces())
     assert mdns_announcement.announced_addresses(bound, networks) == addresses
+
+
+def test_a_name_that_the_package_refuses_hides_no_peer(lan: Lan) -> None:
+    lan.services = [Service(f"no-service{SERVICE}", "192.0.2.21"), service("a", "192.0.2.20")]
+    assert search(2.0) == (FoundPeer("http://192.0.2.20:8765", ID),)
+
+
+@pytest.mark.parametrize("name", [f"no-service{SERVICE}", f"\x01.{SERVICE}", f"{'a' * 64}.{SERVICE}"])
+def test_such_names_exist(name: str) -> None:
+    zeroconf = pytest.importorskip("zeroconf")
+    with pytest.raises(zeroconf.BadTypeInNameException):
+        zeroconf.ServiceInfo(SERVICE, name)
+
+
+def test_a_request_that_the_end_of_the_search_cuts_is_no_error(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    lan.services, lan.closes_early = [service("a", "192.0.2.20", is_cached=False)], True
+    assert not search(0.1)
+    assert not errors
