@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import (
     AuthorizationError,
+    ConfigError,
     ModelfetchError,
     OfflineError,
     StoreError,
@@ -48,7 +49,15 @@ from modelfetch.model.text import sanitize
 from modelfetch.server.client_limit import network_of
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.pin_patterns import PinPatterns
-from modelfetch.server.pull_results import KEEP_FREE, disk_full, origin_failed, origin_offline, stopping
+from modelfetch.server.pull_results import (
+    KEEP_FREE,
+    disk_full,
+    origin_failed,
+    origin_offline,
+    stopping,
+    unreadable,
+    wrong_settings,
+)
 from modelfetch.server.timed_work import TimedWork
 from modelfetch.share.on_demand import on_demand_name
 
@@ -125,7 +134,8 @@ class PinOnDemand:
             Whether it is pinned now; False if there is no such public repository, or it is not allowed.
 
         Raises:
-            Refusal: The limit is reached, or the Hub or the registry cannot be reached.
+            Refusal: The limit is reached, the Hub or the registry cannot be reached, or this server has wrong
+                settings or a disk that fails.
         """
         if not self._only.allow(wanted):
             return False
@@ -170,6 +180,8 @@ class PinOnDemand:
         with self._work.running() as cancel:
             try:
                 return _write(self._workspace.load(), wanted, cancel)
+            except ConfigError as error:  # not a fact about the repository, and soon corrected
+                raise wrong_settings() from error
             except (UnknownModelError, AuthorizationError, UsageError):
                 return False
             except Cancelled:
@@ -223,12 +235,17 @@ def _check_catalog(catalog: Path) -> None:
     """Check that clients have not pinned so much that the catalog becomes a burden.
 
     Raises:
-        Refusal: They have.
+        Refusal: They have, or the catalog cannot be listed.
     """
+    try:
+        paths = list(catalog.iterdir()) if catalog.exists() else []
+    except OSError as error:
+        raise unreadable("catalog") from error
     taken = 0
-    for path in catalog.glob("*--*.toml"):  # see `on_demand_name`; few operators give such names
-        with suppress(OSError):
-            taken += path.lstat().st_size
+    for path in paths:
+        if path.match("*--*.toml"):  # see `on_demand_name`; few operators give such names
+            with suppress(OSError):
+                taken += path.lstat().st_size
     if taken >= CATALOG_BYTES:
         message = "too many repositories were pinned for clients"
         hint = "The operator of this server can remove some with `modelfetch remove NAME --unpin`."

@@ -13,6 +13,8 @@ a time limit was reached    504      ``origin_too_slow``
 the disk is full            507      ``disk_full``
 too many files are fetched  503      ``fetch_queue_full``
 the operator cancelled it   503      ``fetch_cancelled``
+the settings are wrong      500      ``config``
+the disk cannot be read     500      ``disk``
 ==========================  =======  ========================
 """
 
@@ -103,6 +105,17 @@ def disk_full() -> Refusal:
     """Make the refusal of a file that cannot be stored."""
     message = "the disk of this server has no room for the file"
     return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
+
+
+def wrong_settings() -> Refusal:
+    """Make the refusal of a server whose settings or catalogs became wrong."""
+    message = "the settings of this server are wrong"
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "config", message)
+
+
+def unreadable(what: str) -> Refusal:
+    """Make the refusal of a server whose disk does not let it read its cache, or something else."""
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", f"this server cannot read its {what}")
 
 
 def queue_full() -> Refusal:

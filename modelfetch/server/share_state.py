@@ -16,16 +16,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from modelfetch.errors import ConfigError, StoreError
 from modelfetch.server.arriving_response import ArrivingFile, ArrivingResponse, PatientResponse
-from modelfetch.server.error_responses import Refusal
 from modelfetch.server.fetch_progress import FetchProgress
 from modelfetch.server.file_response import OCTETS, FileResponse, not_found
 from modelfetch.server.followed_files import FollowedFiles
 from modelfetch.server.hash_queue import HashQueue
+from modelfetch.server.pull_results import unreadable, wrong_settings
 from modelfetch.server.share_counters import ShareCounters
 from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.share_outlet import Outlet, submit
@@ -127,17 +126,14 @@ class ShareState:
         """Call a function that reads the disk, in one of the few threads for that.
 
         Raises:
-            Refusal: 503 without threads; 500 if settings, catalogs or cache cannot be read. Its text has no
-                path, unlike that of the error.
+            Refusal: 503 without threads; 500 if settings, catalogs or cache cannot be read.
         """
         try:
             return await asyncio.wrap_future(submit(self._looking, function, *args, **kwargs))
         except ConfigError as error:
-            message = "the settings of this server are wrong"
-            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "config", message) from error
+            raise wrong_settings() from error
         except StoreError as error:
-            message = "this server cannot read its cache"
-            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", message) from error
+            raise unreadable("cache") from error
 
     async def _progress(self, sha256: str) -> InProgress | None:
         return await self.in_thread(in_progress, self.cache.root, sha256)

@@ -23,6 +23,7 @@ from modelfetch.server.pin_on_demand import (
 )
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.share.on_demand import on_demand_name
+from tests.descriptors import no_descriptors
 from tests.engine.fakes import FakeClock
 from tests.hubs.huggingface import HubRepo, HuggingFaceHub
 from tests.hubs.server import Reply, Request
@@ -395,3 +396,23 @@ def test_names_of_models_are_those_of_the_repositories() -> None:
     assert on_demand_name(wanted(1)) == "org--r1"
     assert on_demand_name(RepoReference("hf", "Org/Data", type="dataset")) == "datasets--org--data"
     assert on_demand_name(RepoReference("hf", "org/r", "refs/pr/1")) == "org--r--refs--pr--1"
+
+
+def test_settings_that_are_wrong_for_a_moment_say_nothing_about_a_repository(
+    tmp_path: Path, repo: HubRepo, server: Pulling
+) -> None:
+    settings = tmp_path / "modelfetch.toml"
+    settings.write_text("[network]\nno_such_setting = 1\n")
+    assert server.shares.on_demand is not None
+    with pytest.raises(Refusal) as refused:
+        server.shares.on_demand.pin("a", RepoReference("hf", "org/repo"))
+    assert (refused.value.status, refused.value.code) == (500, "config")
+    settings.unlink()
+    assert get(server, "/org/repo/resolve/main/config.json").status == 200
+
+
+def test_a_catalog_that_cannot_be_listed_is_a_refusal_and_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "org--repo.toml").touch()
+    with no_descriptors(), pytest.raises(Refusal) as refused:
+        pin_on_demand._check_catalog(tmp_path)
+    assert (refused.value.status, refused.value.code) == (500, "disk")
