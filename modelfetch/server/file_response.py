@@ -9,8 +9,8 @@ The bytes of a digest never change. So ``ETag`` is the digest, and a cache may k
     Cache-Control: public, max-age=31536000, immutable
 
 The body takes one of three ways. A small one is read when the file is opened, and sent with the head. On
-plain HTTP the kernel sends it (:mod:`modelfetch.server.socket_transfer`). Otherwise (TLS, Windows) it is read
-in blocks in threads.
+plain HTTP the kernel sends it (:mod:`modelfetch.server.socket_transfer`). Otherwise (TLS, Windows, or no
+descriptor left for that) it is read in blocks in threads.
 """
 
 from __future__ import annotations
@@ -164,9 +164,11 @@ class FileResponse(Response):
             if fd < 0:
                 await send({"type": "http.response.body", "body": body})
                 served.sent(len(body))
-            elif connection is not None and connection.can_send_files:
-                sending, fd = fd, -1  # the transfer closes it
-                await self._send_by_kernel(connection, send, sending, selection, served)
+            elif (transfer := await self._transfer(connection, fd, selection, served)) is not None:
+                fd = -1  # the transfer closes it
+                assert connection is not None, "it has a transfer"
+                if await connection.run_transfer(transfer, self._outlet.pool, selection.length):
+                    await send({"type": "http.response.body", "body": b""})
             else:
                 await self._send_by_reading(connection, send, fd, selection, served)
         finally:
@@ -208,23 +210,20 @@ class FileResponse(Response):
             raise not_found()
         return -1, body
 
-    async def _send_by_kernel(
-        self, connection: Connection, send: Send, fd: int, selection: Selection, served: ServedBytes
-    ) -> None:
+    async def _transfer(
+        self, connection: Connection | None, fd: int, selection: Selection, served: ServedBytes
+    ) -> SocketTransfer | None:
+        """Return what lets the kernel send the file; None if it cannot, or the client has left."""
+        if connection is None or not connection.can_send_files:
+            return None
+
         def make(to: int, seconds: float) -> SocketTransfer:
             limits = self._outlet.limits
             return SocketTransfer(to, fd, selection.start, selection.length, limits, served.sent, seconds)
 
-        try:
-            transfer = await connection.begin_transfer(make)
-        except BaseException:
-            os.close(fd)
-            raise
-        if transfer is None:
-            os.close(fd)
-            return
-        if await connection.run_transfer(transfer, self._outlet.pool, selection.length):
-            await send({"type": "http.response.body", "body": b""})
+        with contextlib.suppress(OSError):  # no descriptor is left for a second one of the socket
+            return await connection.begin_transfer(make)
+        return None
 
     async def _send_by_reading(
         self,

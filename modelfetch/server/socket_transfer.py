@@ -46,12 +46,15 @@ class SocketTransfer:
 
     Args:
         to: Descriptor of the connected socket; it is duplicated.
-        file: Descriptor of the open file; closed at the end.
+        file: Descriptor of the open file; closed at the end, but not by an error of this call.
         start: Offset of the first byte.
         length: Bytes to send.
         limits: The rate of all transfers.
         count: Called with the number of bytes each time some were sent.
         seconds: Seconds within which the client must read :data:`LEAST_BYTES`.
+
+    Raises:
+        OSError: There is no descriptor left, or the connection has ended.
     """
 
     def __init__(
@@ -77,7 +80,12 @@ class SocketTransfer:
         self._send_some = self._by_kernel
         self._sent_before = 0
         self._read_at = 0.0
-        self._socket = socket.socket(fileno=os.dup(to))
+        duplicate = os.dup(to)
+        try:
+            self._socket = socket.socket(fileno=duplicate)
+        except OSError:  # macOS has no name for the socket of a connection that was reset
+            os.close(duplicate)
+            raise
 
     def cancel(self) -> None:
         """End the transfer from another thread, and the connection with it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import http.client
+import os
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +23,16 @@ from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.socket_transfer import SocketTransfer
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
-from tests.server.sharing import LARGE, MIB, Sharing, content, read_response, read_responses, sharing_server
+from tests.server.sharing import (
+    LARGE,
+    MIB,
+    Sharing,
+    content,
+    open_descriptors,
+    read_response,
+    read_responses,
+    sharing_server,
+)
 
 SIZES = [0, 1, SMALL_BYTES, SMALL_BYTES + 1, LARGE]
 
@@ -314,3 +325,17 @@ def test_a_slow_client_that_reads_on_gets_everything(tmp_path: Path, monkeypatch
                     time.sleep(0.05)
         assert bytes(got).endswith(data[-1000:])
         assert len(got.partition(b"\r\n\r\n")[2]) == len(data)
+
+
+def test_without_a_descriptor_for_the_socket_it_is_read_in_blocks(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("os.dup", refuse)
+    data = content(LARGE)
+    digest = sharing.put(data)
+    assert sharing.get_blob(digest).body == data
+    until(lambda: not open_descriptors(digest), "the file to be closed")
+    assert not caplog.text

@@ -252,3 +252,13 @@ def test_a_transfer_to_a_client_that_is_gone_fails(tmp_path: Path) -> None:
     client.close()
     with server:
         assert not transfer(path, server, 0, 64 * MIB).run()
+
+
+def test_a_transfer_to_what_is_no_socket_leaves_no_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "no socket").touch()
+    before = open_descriptors(str(tmp_path))
+    with (tmp_path / "file").open("rb") as file, (tmp_path / "no socket").open("rb") as to:
+        with pytest.raises(OSError, match="socket"):
+            SocketTransfer(to.fileno(), file.fileno(), 0, 1, ShareLimits(), lambda _: None, 10)
+        assert open_descriptors(str(tmp_path)) == before + 2
