@@ -157,4 +157,5 @@ def _translated(error: SourceError, name: str, prefix: ObjectAddress) -> Modelfe
     elif error.fault in (Fault.CONNECT, Fault.TIMEOUT):
         # Without the variable it is the store of the cloud itself, which was perhaps not meant.
         hint = f"Check the network and {endpoint}, then run the command again: what was sent is skipped."
+        return UnavailableError(message, hint=hint)
     return UnavailableError(message, hint=error.hint or hint)

@@ -6,8 +6,8 @@ The client raises a few classes, and says the rest in its text::
     ... kind: Connect, ...         no connection
     ... kind: Timeout, ...         nothing arrived in time
 
-Only the status and a code of the store (``<Code>SlowDown</Code>``) are taken from it. The text itself is not
-shown, since a server may write anything into it.
+Only the status, a code of the store (``<Code>SlowDown</Code>``) and, where nothing could be reached, the host
+that was asked are taken from it. The text itself is not shown, since a server may write anything into it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Final
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.errors import cut, timed_out
+from modelfetch.net.object_credentials import endpoint_variable
 from modelfetch.net.responses import ResponseHead, Unranged, refusal
+from modelfetch.net.urls import host_of
 
 _STATUS: Final = re.compile(r"Server returned (?:non-2xx status code|error response): ([0-9]{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
@@ -39,6 +41,11 @@ _BUSY: Final = frozenset(
     {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "Throttling", "ServerBusy"}
 )
 _MISSING: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_SCHEMES: Final = {"Generic S3 error": "s3", "Generic GCS error": "gs", "Generic MicrosoftAzure error": "az"}
+"""The stores as the client names them at the beginning of its text."""
+_ASKED: Final = re.compile(r"Error performing [A-Z]+ (https?://[^/\s@]{1,255})(?=[/\s])")
+"""The address that was asked: that of the endpoint, or Amazon's where none is set. The bucket does not say
+which."""
 _REFUSED: Final = frozenset({"PermissionDeniedError", "UnauthenticatedError"})
 _REGION: Final = "Received redirect without LOCATION"
 """How the client reports a bucket of another region."""
@@ -111,16 +118,23 @@ def _without_status(text: str, *, has_begun: bool) -> SourceError:
 
 def _unreached(text: str) -> SourceError:
     lowered = text.casefold()
+    host = host_of(_first(_ASKED, text)) if _ASKED.search(text) else ""
+    at = f" at {host}" if host else ""
     if "certificate" in lowered or "tls" in lowered:
         return SourceError(
             Fault.TLS,
-            "certificate refused",
+            f"certificate refused{at}",
             hint="SSL_CERT_FILE may name a file with further trust anchors.",
         )
+    variable = endpoint_variable(_SCHEMES.get(text.partition(":")[0], "s3"))
+    hint = f"Check the network and {variable}, then try again; fetched data is kept."
+    if "invalidmessage" in lowered:  # what answers there is no server of TLS
+        hint = f"For a store on plain http, write http:// in {variable}."
+        return SourceError(Fault.TLS, f"the TLS handshake failed{at}", hint=hint)
     if "dns error" in lowered:
-        return SourceError(Fault.CONNECT, "cannot resolve host", retry=False)
-    refused = "connection refused" in lowered
-    return SourceError(Fault.CONNECT, "connection refused" if refused else "no connection")
+        return SourceError(Fault.CONNECT, f"cannot resolve {host or 'host'}", retry=False, hint=hint)
+    what = "connection refused" if "connection refused" in lowered else "no connection"
+    return SourceError(Fault.CONNECT, f"{what}{at}", hint=hint)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -177,7 +177,7 @@ def test_a_bucket_that_does_not_exist(cli: InProcess, server: ObjectServer) -> N
 
 def test_a_store_that_is_not_there(cli: InProcess) -> None:
     cli.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
-    assert_fails(pushed(cli), 6, "cannot push tiny: connection refused", "and AWS_ENDPOINT_URL")
+    assert_fails(pushed(cli), 6, "cannot push tiny: connection refused at 127.0.0.1:", "and AWS_ENDPOINT_URL")
 
 
 @pytest.mark.slow

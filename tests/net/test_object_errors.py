@@ -88,3 +88,28 @@ def test_what_is_not_of_the_client_passes_unchanged() -> None:
         with pytest.raises(type(error)) as caught, Translated(HINT):
             raise error
         assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("store", "address", "kind", "fault", "message", "hint"),
+    [
+        ("S3", "http://10.0.0.9:1", "Connection refused", Fault.CONNECT, "10.0.0.9:1", "AWS_ENDPOINT"),
+        ("S3", "https://s3.eu.example", '"dns error"', Fault.CONNECT, "s3.eu.example", "AWS_ENDPOINT"),
+        ("GCS", "https://gs.example", "x", Fault.CONNECT, "gs.example", "GOOGLE_BASE_URL"),
+        ("MicrosoftAzure", "http://az.example", "x", Fault.CONNECT, "az.example", "AZURE_STORAGE_ENDPOINT"),
+        ("S3", "https://h:9", "InvalidMessage(InvalidContentType)", Fault.TLS, "h:9", "http://"),
+    ],
+)
+def test_what_cannot_be_reached_is_named(
+    store: str, address: str, kind: str, fault: Fault, message: str, hint: str
+) -> None:
+    text = f"Generic {store} error: Error performing GET {address}/b/k in 1ms - kind: Connect, {kind}"
+    found = object_error(GenericError(text), HINT)
+    assert found.fault is fault
+    assert message in found.message
+    assert hint in found.hint
+
+
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
+    text = "Generic S3 error: Error performing GET http://me:secret@h:9/b in 1ms - kind: Connect, x"
+    assert "secret" not in object_error(GenericError(text), HINT).message
