@@ -111,7 +111,9 @@ def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> 
     return f"{reason}: is this machine online?" if is_network else reason
 
 
-def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
+def file_error(
+    model: str, path: str, exhausted: Exhausted, *, offline: bool, has_peers: bool = False
+) -> ModelfetchError:
     """Return the error of a file that no source delivered: every source asked, and why it failed.
 
     Args:
@@ -119,6 +121,7 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
         path: Path of the file in the model.
         exhausted: The failure of each source.
         offline: Whether the network may not be used.
+        has_peers: Whether peers were asked; one that lacks the file or does not answer is no source of it.
     """
     what = f"{model}: {path}"
     if offline:
@@ -126,11 +129,18 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
             f"{what} is missing or damaged, and the network may not be used",
             hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
+    if not exhausted.failures and has_peers:
+        return UnavailableError(
+            f"{what}: no peer that answers has it, and no other source is known for it",
+            hint="A peer needs the file, and `modelfetch serve --share`: `modelfetch -v ensure` shows what "
+            "each answered; with --only, allow more kinds.",
+        )
     if not exhausted.failures:
         return UnavailableError(
             f"{what}: no source is known for it",
-            hint="Name the directory that has the files in sources.local, configure a mirror, or add sources "
-            "to its manifest; with --only, allow more kinds.",
+            hint="Name the directory that has the files in sources.local, or a machine that shares them in "
+            "sources.peers, configure a mirror, or add sources to its manifest; with --only, allow more "
+            "kinds.",
         )
     return _sources_error(model, what, exhausted)
 

@@ -261,7 +261,10 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, lock: Lock) -> Task[Ob
             if mode.force and runtime.store.find_blob(file) is not None:
                 partial.forget()  # the file on disk stays in use, so no later run would resume this
             if isinstance(error, Exhausted):
-                raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
+                asked = runtime.discover is not None
+                raise file_error(
+                    manifest.name, file.path, error, offline=runtime.offline, has_peers=asked
+                ) from error
             raise
     yield from displaced(manifest, file, placed)
     cid = placed.cid or _keep_table(runtime, file, chunks)

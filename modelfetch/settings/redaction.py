@@ -103,7 +103,13 @@ def peer(text: str) -> str:
         ValueError: The text is not an address, or has a query or a fragment.
     """
     url = text if "://" in text else f"http://{text}"
+    if "#token=" in url:  # the line that the server prints for its owner
+        raise ValueError(
+            f"{_shown(text)} has a token, which peers do not need: leave out everything from # on"
+        )
     clause = why_bad_url(re.sub(_USERINFO, "", url, count=1))
+    if clause == "is not a URL":
+        clause = "must be HOST, HOST:PORT or http(s)://HOST:PORT, such as gpu-box:8765 or [fe80::1]:8765"
     if clause or "?" in url:
         raise ValueError(f"{_shown(text)} {clause or 'has a query; a path is appended to the address'}")
     parts = urlsplit(url)

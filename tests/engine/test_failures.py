@@ -183,3 +183,10 @@ def test_an_error_of_another_kind_goes_first() -> None:
         pass
 
     assert isinstance(worst([StoreError("a"), Unheard("b")]), Unheard)
+
+
+def test_a_file_that_no_peer_has_is_not_a_file_without_sources() -> None:
+    found = file_error("m", "f", Exhausted([]), offline=False, has_peers=True)
+    assert found.exit_code == 6
+    assert "no peer" in found.message
+    assert "serve --share" in found.hint

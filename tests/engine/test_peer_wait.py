@@ -633,3 +633,9 @@ def test_a_machine_that_has_begun_and_does_nothing_costs_the_others_one_patience
         machines.run(PATIENCE + 15)
         assert all(node.state == "done" for node in machines.nodes[1:]), seed
         assert sum(node.read for node in machines.nodes) == SIZE
+
+
+def test_where_only_peers_could_help_the_error_says_that_none_has_it(scene: Scene) -> None:
+    error = last(scene.ensure()).error
+    assert error is not None
+    assert "no peer that answers has it" in error.message

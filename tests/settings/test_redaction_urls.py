@@ -75,3 +75,16 @@ def test_an_address_in_the_wrong_place_is_redacted_too() -> None:
     with pytest.raises(ValueError, match=r"\*\*\*@a\.example") as caught:
         BY_NAME["network.files"].form.validate("https://me:hunter2@a.example")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://gpu-box:8765/#token=hunter2", "gpu-box:8765#token=hunter2"])
+def test_a_peer_that_is_the_line_of_its_server_is_told_that_it_needs_no_token(address: str) -> None:
+    with pytest.raises(ValueError, match="leave out everything from #") as caught:
+        BY_NAME["sources.peers"].form.validate([address])
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["fd98::10", "gpu-box:99999", "gpu-box:http"])
+def test_a_peer_that_is_no_address_is_told_the_form_of_one(address: str) -> None:
+    with pytest.raises(ValueError, match=r"\[fe80::1\]:8765"):
+        BY_NAME["sources.peers"].form.validate([address])
