@@ -35,7 +35,7 @@ from tests.ipfs.dag import Dag, chunk, table_of
 from tests.origin import Origin, faults
 from tests.origin.models import revision_of
 from tests.server.pulling import Pulling, pulling
-from tests.server.running import until
+from tests.server.running import PatientConnection, until
 from tests.share.home import built, digest
 
 MIB = 1 << 20
@@ -56,6 +56,9 @@ def manifest(cid: str | None) -> Manifest:
     return Manifest("m", "1", (file,), huggingface=hub, license="MIT")
 
 
+Start = Callable[..., Pulling]
+
+
 class Impatient(Connection):
     """A connection whose client must read on within half a second."""
 
@@ -63,11 +66,11 @@ class Impatient(Connection):
 
 
 @pytest.fixture
-def start(tmp_path: Path, origin: Origin) -> Iterator[Callable[[str | None], Pulling]]:
+def start(tmp_path: Path, origin: Origin) -> Iterator[Start]:
     """Start a server whose catalog pins a CID of the file, and whose cache has its chunk map."""
     with ExitStack() as stack:
 
-        def started(cid: str | None) -> Pulling:
+        def started(cid: str | None, connection: type[Connection] = PatientConnection) -> Pulling:
             catalog = tmp_path / "catalog"
             catalog.mkdir()
             (catalog / "m.toml").write_text(manifest_toml(manifest(cid)), "utf-8")
@@ -77,7 +80,7 @@ def start(tmp_path: Path, origin: Origin) -> Iterator[Callable[[str | None], Pul
                 "MODELFETCH_NETWORK_CONNECTIONS": "1",
                 "MODELFETCH_SOURCES_ORDER": "local,huggingface",
             }
-            server = stack.enter_context(pulling(tmp_path, None, environ, connection=Impatient))
+            server = stack.enter_context(pulling(tmp_path, None, environ, connection=connection))
             server.store.chunk_maps.write(digest(CONTENT), TREE)
             return server
 
@@ -89,9 +92,7 @@ PROVEN = TREE.root.text
 OTHER = built(CONTENT[::-1]).root.text
 
 
-def test_proven_chunks_are_sent_before_the_rest_is_there(
-    origin: Origin, start: Callable[[str | None], Pulling]
-) -> None:
+def test_proven_chunks_are_sent_before_the_rest_is_there(origin: Origin, start: Start) -> None:
     go = threading.Event()
     origin.fault("*big.bin", faults.stall(3 * MIB + 5, until=go))
     server = start(PROVEN)
@@ -105,9 +106,7 @@ def test_proven_chunks_are_sent_before_the_rest_is_there(
 
 
 @pytest.mark.slow
-def test_a_range_is_sent_as_soon_as_its_chunks_are_there(
-    origin: Origin, start: Callable[[str | None], Pulling]
-) -> None:
+def test_a_range_is_sent_as_soon_as_its_chunks_are_there(origin: Origin, start: Start) -> None:
     go = threading.Event()
     origin.fault("*big.bin", faults.stall(3 * MIB + 5, until=go))
     server = start(PROVEN)
@@ -134,9 +133,7 @@ def fail_after(server: Pulling, origin: Origin, start: int) -> bytes:
     return got + rest
 
 
-def test_a_client_gets_the_chunks_before_a_wrong_one_and_then_no_end(
-    origin: Origin, start: Callable[[str | None], Pulling]
-) -> None:
+def test_a_client_gets_the_chunks_before_a_wrong_one_and_then_no_end(origin: Origin, start: Start) -> None:
     got = fail_after(start(PROVEN), origin, 2 * MIB + 7)
     assert MIB <= len(got) <= 2 * MIB
     assert got == CONTENT[: len(got)]
@@ -144,7 +141,7 @@ def test_a_client_gets_the_chunks_before_a_wrong_one_and_then_no_end(
 
 @pytest.mark.parametrize("cid", [None, OTHER])
 def test_without_a_proof_nothing_is_sent_before_the_whole_file_is_verified(
-    origin: Origin, start: Callable[[str | None], Pulling], cid: str | None
+    origin: Origin, start: Start, cid: str | None
 ) -> None:
     """The chunk map alone proves nothing: anyone who can write to the cache may have made it."""
     origin.fault("*big.bin", faults.flipped(len(CONTENT) - 1))
@@ -154,9 +151,7 @@ def test_without_a_proof_nothing_is_sent_before_the_whole_file_is_verified(
 
 
 @pytest.mark.slow
-def test_the_rest_is_fetched_by_a_range_after_a_failure(
-    origin: Origin, start: Callable[[str | None], Pulling]
-) -> None:
+def test_the_rest_is_fetched_by_a_range_after_a_failure(origin: Origin, start: Start) -> None:
     server = start(PROVEN)
     got = fail_after(server, origin, 2 * MIB + 7)
     server.shares._fetches.clear()  # a failure is remembered for some seconds
@@ -165,12 +160,10 @@ def test_the_rest_is_fetched_by_a_range_after_a_failure(
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read_loses_its_connection(
-    origin: Origin, start: Callable[[str | None], Pulling]
-) -> None:
+def test_a_client_that_does_not_read_loses_its_connection(origin: Origin, start: Start) -> None:
     go = threading.Event()
     origin.fault("*big.bin", faults.stall(4 * MIB, until=go))
-    server = start(PROVEN)
+    server = start(PROVEN, Impatient)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.server.port))

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,12 +16,14 @@ import pytest
 from modelfetch.server import fetch_progress, share_blobs
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.fetch_progress import LONGEST_SECONDS, FetchProgress, preferred_wait
+from modelfetch.server.share_blobs import HASH_SECONDS
 from modelfetch.sources import peer
 from modelfetch.store import Store
 from modelfetch.store.in_progress import InProgress
 from modelfetch.store.instance import instance_of, is_instance
 from tests.engine.fakes import spec
 from tests.patience import HELD, IN_TIME
+from tests.server.running import until
 from tests.server.sharing import LARGE, MIB, Sharing, content, sharing_server
 
 DATA = content(LARGE)
@@ -30,7 +33,10 @@ LONG = f"respond-async, wait={HELD:.0f}"
 
 
 @pytest.fixture
-def sharing(tmp_path: Path) -> Iterator[Sharing]:
+def sharing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sharing]:
+    """A server that holds answers back for as long as a busy machine takes for what they wait for."""
+    monkeypatch.setattr(share_blobs, "HASH_SECONDS", HELD)
+    monkeypatch.setattr(fetch_progress, "LONGEST_SECONDS", HELD)
     with sharing_server(tmp_path) as sharing:
         yield sharing
 
@@ -117,15 +123,12 @@ def test_the_answer_is_held_back_until_the_file_is_there(
     lock = store.lock_blob(FILE.sha256)
     assert lock.try_acquire()
 
-    def complete() -> None:
-        time.sleep(0.1)
+    with ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(sharing.get_blob, FILE.sha256, Prefer=LONG)
+        until(lambda: sharing.shares.waiting.count == 1, "the request")
         sharing.put(DATA)
         lock.release()
-
-    thread = threading.Thread(target=complete)
-    thread.start()
-    answer = sharing.get_blob(FILE.sha256, Prefer="respond-async, wait=10")
-    thread.join()
+        answer = asked.result()
     assert (answer.status, answer.body == DATA) == (200, True)
 
 
@@ -133,22 +136,19 @@ def test_the_answer_is_404_once_the_process_gave_up(
     sharing: Sharing, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch_progress, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(fetch_progress, "LONGEST_SECONDS", HELD)
     lock = store.lock_blob(FILE.sha256)
     assert lock.try_acquire()
-    timer = threading.Timer(0.1, lock.release)
-    timer.start()
-    began = time.monotonic()
-    assert sharing.get_blob(FILE.sha256, Prefer=LONG).status == 404
+    with ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(sharing.get_blob, FILE.sha256, Prefer=LONG)
+        until(lambda: sharing.shares.waiting.count == 1, "the request")
+        lock.release()
+        began = time.monotonic()
+        assert asked.result().status == 404
     assert time.monotonic() - began < IN_TIME
-    timer.join()
 
 
 @pytest.mark.slow
-def test_it_is_held_back_no_longer_than_preferred(
-    sharing: Sharing, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetch_progress, "LONGEST_SECONDS", HELD)
+def test_it_is_held_back_no_longer_than_preferred(sharing: Sharing, store: Store) -> None:
     with store.lock_blob(FILE.sha256) as lock:
         assert lock.try_acquire()
         began = time.monotonic()
@@ -177,7 +177,7 @@ def test_a_blob_that_has_to_be_hashed_is_on_its_way(
     assert (answer.status, found["received"], found["size"]) == (202, len(DATA) // 2, len(DATA))
     assert found["begun"] > 0, "a peer waits for one that has begun"
     go.set()
-    assert sharing.get_blob(digest, Prefer="respond-async, wait=5").status == 200
+    assert sharing.get_blob(digest, Prefer=LONG).status == 200
 
 
 def test_what_a_slow_disk_does_not_have_is_not_said_to_be_on_its_way(
@@ -189,7 +189,7 @@ def test_what_a_slow_disk_does_not_have_is_not_said_to_be_on_its_way(
 
 def test_the_answer_that_a_blob_is_hashed_is_not_late_for_a_peer() -> None:
     """After four late answers the server would be given up for the run."""
-    assert share_blobs.HASH_SECONDS < peer.SLOW_SECONDS
+    assert HASH_SECONDS < peer.SLOW_SECONDS
 
 
 @pytest.mark.parametrize("digest", ["x", "0" * 63, "0" * 65, "%2e%2e", "A" * 64])
@@ -224,7 +224,7 @@ def test_many_requests_for_one_file_look_together(monkeypatch: pytest.MonkeyPatc
 
     async def main() -> list[InProgress | None]:
         waits = FetchProgress(look)
-        found = await asyncio.gather(*(waits.wait("a", 5) for _ in range(50)))
+        found = await asyncio.gather(*(waits.wait("a", IN_TIME) for _ in range(50)))
         assert not waits._watches
         return found
 
@@ -237,7 +237,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_waiting(monkeypatch: pyte
 
     async def main() -> None:
         waits = FetchProgress(Looked(*[PROGRESS] * 20, None))
-        one, other = (asyncio.create_task(waits.wait("a", 5)) for _ in range(2))
+        one, other = (asyncio.create_task(waits.wait("a", IN_TIME)) for _ in range(2))
         await asyncio.sleep(0.02)
         one.cancel()
         assert await other is None
@@ -290,7 +290,6 @@ def test_a_cache_that_is_made_after_the_start_has_the_name_that_runs_see(sharing
 def test_too_many_requests_do_not_wait(
     sharing: Sharing, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_progress, "LONGEST_SECONDS", HELD)
     monkeypatch.setattr(sharing.shares.waiting._limit, "most", 0)
     with store.lock_blob(FILE.sha256) as lock:
         assert lock.try_acquire()

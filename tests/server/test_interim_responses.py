@@ -112,7 +112,9 @@ def test_a_client_gets_interim_responses_until_the_file_is_there(
     with ask(server, digest(served, "big.bin"), agent) as client:
         got = b""
         while got.count(line) < 3:
-            got += client.recv(100)
+            piece = client.recv(100)
+            assert piece, got
+            got += piece
         go.set()
         got = read_until(data(served, "big.bin"), client, got)
     heads, _, body = got.partition(b"HTTP/1.1 200 OK")
@@ -132,8 +134,11 @@ def test_another_client_gets_none(
 
 
 def test_a_failure_follows_interim_responses(origin: Origin, served: ServedModel, server: Pulling) -> None:
-    origin.fault("*big.bin", faults.all_of(faults.status(404), faults.late(0.2)))
+    go = threading.Event()
+    origin.fault("*big.bin", faults.all_of(faults.status(404), faults.stall(until=go)))
     with ask(server, digest(served, "big.bin"), "python-requests/2") as client:
-        got = read_until(b"}}\n", client)
+        got = client.recv(100)
+        go.set()
+        got = read_until(b"}}\n", client, got)
     assert got.startswith(b"HTTP/1.1 100 Continue")
     assert b"HTTP/1.1 502 Bad Gateway" in got

@@ -198,6 +198,7 @@ def test_many_clients_cause_one_pin(hub: HuggingFaceHub, repo: HubRepo, server: 
     hub.script("/tree/", slow)
     with ThreadPoolExecutor(8) as clients:
         answers = [clients.submit(get, server, "/org/repo/resolve/main/config.json") for _ in range(8)]
+        until(lambda: server.shares.waiting.count == 8, "all clients")
         go.set()
         assert {answer.result().body for answer in answers} == {FILES["config.json"]}
     assert len(hub.targets("/tree/")) == 1
@@ -328,7 +329,7 @@ def test_clients_that_leave_do_not_fill_the_queue(hub: HuggingFaceHub, server: P
     assert get(server, "/org/no--name/resolve/main/config.json").status == 404, "it needs not wait for them"
     go.set()
     until(lambda: not server.shares._pins, "the end of all")
-    assert not server.shares._pins._limit.count
+    until(lambda: not server.shares._pins._limit.count, "their places")
 
 
 def leave(server: Pulling, path: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.command import Command, assert_fails
 from tests.origin import Origin, model
+from tests.patience import IN_TIME
 from tests.server.test_command import serve
 
 pytestmark = pytest.mark.slow
@@ -30,10 +31,11 @@ def test_it_fetches_a_file_that_a_client_asks_for(tmp_path: Path, cli: Command) 
         with serve(cli, *SHARE, "--fetch") as server:
             url = f"http://127.0.0.1:{server.port}/m/resolve/main/big.bin"
             for _ in range(2):
-                with urllib.request.urlopen(url, timeout=30) as response:
+                with urllib.request.urlopen(url, timeout=IN_TIME) as response:
                     assert response.read() == content
                     assert response.headers["etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
             [job] = server.ask("GET", "/v1/jobs")["jobs"]
+            job = server.until_over(job["job_id"])
         assert (job["only"], job["status"]) == (["big.bin"], "completed")
         assert (origin.sent("*big.bin"), origin.sent("*other.bin")) == (len(content), 0)
 

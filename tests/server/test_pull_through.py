@@ -15,7 +15,14 @@ from modelfetch.engine.events import ErrorInfo
 from modelfetch.ipfs.cid import RAW, cid_of
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.parse import load_manifest
-from modelfetch.server import arriving_response, job_queue, pull_results, pull_through, waiting_requests
+from modelfetch.server import (
+    arriving_response,
+    job_queue,
+    pull_results,
+    pull_through,
+    serve,
+    waiting_requests,
+)
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.interim_responses import InterimResponses
 from modelfetch.server.pull_results import refusal_of
@@ -23,7 +30,7 @@ from modelfetch.server.waiting_requests import WaitingRequests
 from modelfetch.store import Store
 from modelfetch.store.instance import is_instance
 from tests.origin import Origin, ServedModel, faults, model, refusing_port
-from tests.patience import HELD
+from tests.patience import HELD, IN_TIME
 from tests.server.pulling import Pulling, file_requests, pulling
 from tests.server.running import Answer, until
 
@@ -445,6 +452,14 @@ def _leave(server: Pulling, sha256: str) -> None:
         until(server.jobs, "the job")
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let who cancels a job or ends the server wait, however long a busy machine takes for it."""
+    monkeypatch.setattr(job_queue, "CANCEL_SECONDS", IN_TIME)
+    monkeypatch.setattr(serve, "STOP_SECONDS", IN_TIME)
+
+
+@pytest.mark.usefixtures("patient")
 def test_an_operator_cancels_a_fetch(origin: Origin, served: ServedModel, server: Pulling) -> None:
     origin.fault("*big.bin", faults.stall(0.3))
     with ThreadPoolExecutor(1) as clients:
@@ -455,6 +470,7 @@ def test_an_operator_cancels_a_fetch(origin: Origin, served: ServedModel, server
         assert (answer.result().status, answer.result().code) == (503, "fetch_cancelled")
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_end_of_the_server_ends_the_requests(tmp_path: Path, origin: Origin, served: ServedModel) -> None:
     origin.fault("*big.bin", faults.stall(0.3))
     with ThreadPoolExecutor(1) as clients:
