@@ -22,8 +22,10 @@ from tests.patience import IN_TIME, PATIENT
 from tests.server.running import Served, until
 
 MIB = 1 << 20
-READ_SECONDS = 0.2
+READ_SECONDS = 0.5
 """Seconds for each read of a slow disk."""
+SLOW_BYTES = 60 * MIB
+"""Bytes of a file that such a disk reads for longer than ``IN_TIME``, a MiB at a time."""
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +133,7 @@ def test_a_verifying_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.Monkey
         return read(*arguments)
 
     with Origin() as origin:
-        served = model(origin, {"a.bin": 200 * MIB}, catalog=tmp_path / "catalog")
+        served = model(origin, {"a.bin": SLOW_BYTES}, catalog=tmp_path / "catalog")
         with real(tmp_path, served) as server:
             assert server.until_over(server.submit())["status"] == "completed"
             monkeypatch.setattr(os, "readv", read_slowly)

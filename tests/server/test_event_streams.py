@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
 from typing import Any
@@ -43,18 +44,21 @@ def of(log: Log, streams: Streams, after: int = -1) -> Stream:
 
 
 def test_heartbeats_are_sent_without_events() -> None:
-    async def run() -> bytes:
+    heartbeat = b": heartbeat\n\n"
+
+    async def run() -> tuple[bytes, float]:
         log, reader = Log([Entry(0, "run_started", "{}")]), Reader()
-        stream = of(log, Streams(heartbeat=0.05))
+        stream, began = of(log, Streams(heartbeat=0.05)), time.monotonic()
         task = asyncio.create_task(stream(reader.scope, reader.receive, reader.send))
-        await asyncio.sleep(0.23)
+        while reader.body.count(heartbeat) < 3:
+            await asyncio.sleep(0.01)
         log.end("[DONE]")
         await task
-        return reader.body
+        return reader.body, time.monotonic() - began
 
-    body = asyncio.run(run())
-    assert body.startswith(b"id: 0\nevent: run_started\ndata: {}\n\n: heartbeat\n\n")
-    assert 3 <= body.count(b": heartbeat\n\n") <= 5
+    body, seconds = asyncio.run(run())
+    assert body.startswith(b"id: 0\nevent: run_started\ndata: {}\n\n" + heartbeat)
+    assert 3 <= body.count(heartbeat) <= seconds / 0.05
     assert body.endswith(b"data: [DONE]\n\n")
 
 
@@ -63,7 +67,8 @@ def test_a_disconnected_reader_releases_its_stream() -> None:
         log, streams = Log(), Streams(limit=1)
         first, second, third = Reader(), Reader(), Reader()
         task = asyncio.create_task(of(log, streams)(first.scope, first.receive, first.send))
-        await asyncio.sleep(0.01)
+        while not first.sent:
+            await asyncio.sleep(0)
         await of(log, streams)(second.scope, second.receive, second.send)
         first.left.set()
         await task

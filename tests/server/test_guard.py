@@ -106,9 +106,11 @@ def test_a_body_that_is_cut_off_is_not_reported_as_a_bug(
 
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
     head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    connections = served._server.server_state.connections
     with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
         connection.sendall(head.encode())
-    until(lambda: not served._server.server_state.connections, "the end of the connection")
+        until(lambda: connections, "the connection")
+    until(lambda: not connections, "the end of the connection")
     assert served.ask("GET", "/v1/jobs").document == {"jobs": []}
     assert caplog.text == ""
 
@@ -162,5 +164,6 @@ def test_a_bug_in_the_job_store_ends_neither_the_job_nor_the_store(
     jobs = Jobs(FakeEngine(), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     until(lambda: "jobs could not be stored" in caplog.text, "the report")
+    until(lambda: jobs.get(job.id).state.is_over, "the end of the job")
     jobs.stop()
     assert jobs.get(job.id).state.status == "completed"

@@ -109,7 +109,7 @@ def test_a_stream_waits_for_entries_and_ends_with_the_marker() -> None:
         reading = asyncio.create_task(collect(log))
         for n in range(1, 4):
             await asyncio.sleep(0.005)
-            threading.Thread(target=log.append, args=(fact(n),)).start()
+            await asyncio.to_thread(log.append, fact(n))
         await asyncio.sleep(0.02)
         assert not reading.done()
         log.end("[DONE]")

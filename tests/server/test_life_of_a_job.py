@@ -23,7 +23,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.errors import ConfigError
-from modelfetch.server import job_queue
+from modelfetch.server import job_queue, serve
 from modelfetch.server.job_state import Order
 from tests.origin import Origin, model
 from tests.patience import IN_TIME
@@ -64,8 +64,9 @@ class Held:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a request to cancel wait for the end of the job, however long a busy machine takes for it."""
+    """Let who cancels a job or ends the server wait, however long a busy machine takes for it."""
     monkeypatch.setattr(job_queue, "CANCEL_SECONDS", IN_TIME)
+    monkeypatch.setattr(serve, "STOP_SECONDS", IN_TIME)
 
 
 @pytest.fixture
