@@ -186,10 +186,13 @@ class PullThrough(ShareState):
         """Begin to fetch the file of a digest, if a catalog pins it, for a client that does not wait for it.
 
         Returns:
-            Whether it is being fetched.
+            Whether it is being fetched, or was completed a moment ago.
         """
         pinned = await self.in_thread(self._pinned, sha256)
-        return pinned is not None and not self._fetch(pinned.manifest, pinned.file).done()
+        if pinned is None:
+            return False
+        fetch = self._fetch(pinned.manifest, pinned.file)
+        return not fetch.done() or _is_complete(fetch)
 
     def _pinned(self, sha256: str) -> PinnedFile | None:
         """Find a file of a pinned model by its digest."""
@@ -306,6 +309,11 @@ class PullThrough(ShareState):
             self._jobs.submit(operation, manifest.name)
         except (Refusal, ModelfetchError):  # the queue is full, or the catalog has changed
             return  # an operator can submit it later
+
+
+def _is_complete(fetch: Fetch) -> bool:
+    """Whether a fetch that has ended brought the file."""
+    return not fetch.cancelled() and fetch.exception() is None and not isinstance(fetch.result(), Refusal)
 
 
 def _needs_bytes(scope: Scope, file: FileSpec) -> bool:

@@ -200,7 +200,7 @@ class ShareState:
             sha256: Digest of the file, as the client sent it.
 
         Returns:
-            Whether it is being fetched.
+            Whether it is being fetched, or was completed a moment ago.
         """
         del sha256
         return False

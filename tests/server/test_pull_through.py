@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from modelfetch.catalog import lookup
 from modelfetch.engine.events import ErrorInfo
 from modelfetch.ipfs.cid import RAW, cid_of
-from modelfetch.model.manifest import Manifest
+from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.server import (
     arriving_response,
@@ -23,10 +24,12 @@ from modelfetch.server import (
     serve,
     waiting_requests,
 )
+from modelfetch.server.arriving_response import absent
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.interim_responses import InterimResponses
-from modelfetch.server.pull_results import refusal_of
+from modelfetch.server.pull_results import origin_failed, refusal_of
 from modelfetch.server.waiting_requests import WaitingRequests
+from modelfetch.share.shared_cache import SharedFile
 from modelfetch.store import Store
 from modelfetch.store.instance import is_instance
 from tests.origin import Origin, ServedModel, faults, model, refusing_port
@@ -179,6 +182,26 @@ def test_a_question_about_a_fetch_that_failed_is_not_found(
     assert server.get(digest(served, "config.json")).status == 502
     assert ask(server, digest(served, "config.json")).status == 404
     assert file_requests(origin, "config.json") == 1
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_question_that_comes_with_the_end_of_a_fetch_is_told_how_it_ended(
+    served: ServedModel, server: Pulling, is_here: bool
+) -> None:
+    """The looks at the disk were before it."""
+    sha256 = digest(served, "config.json")
+
+    async def end() -> SharedFile | Refusal:
+        return absent(FileSpec("config.json", 500, sha256)) if is_here else origin_failed()
+
+    async def begin() -> bool:
+        fetch = server.shares._fetches[sha256] = asyncio.create_task(end())
+        await fetch
+        return await server.shares.begin_fetch(sha256)
+
+    assert asyncio.run(begin()) is is_here
+    server.shares._fetches.clear()
+    assert server.jobs() == []
 
 
 @pytest.mark.slow
