@@ -64,14 +64,13 @@ def raw(served: Served, head: str, body: bytes = b"") -> tuple[int, bytes]:
     """Send a request exactly as written; returns the status and everything received."""
     lines = f"{head.strip()}\nConnection: close\n\n".replace("\n", "\r\n")
     answer = b""
-    # It need not listen to the end of what is too much.
-    with (
-        contextlib.suppress(ConnectionError),
-        socket.create_connection(("127.0.0.1", served.port), IN_TIME) as to,
-    ):
-        to.sendall(lines.encode("latin-1") + body)
-        while piece := to.recv(65536):
-            answer += piece
+    with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as to:
+        # It need not listen to the end of what is too much.
+        with contextlib.suppress(ConnectionError):
+            to.sendall(lines.encode("latin-1") + body)
+        with contextlib.suppress(ConnectionError):
+            while piece := to.recv(65536):
+                answer += piece
     return int(answer.split()[1]) if answer else 0, answer
 
 
