@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from tests.origin.stream import Data, End, Hold, Op, Part, Pause, Send
+from tests.patience import IN_TIME
 
 MAX_HEAD = 64 * 1024
 STEPS = 50  # paced sends a second
@@ -169,7 +170,7 @@ class Channel:
 
     def _drain(self) -> None:
         # RST throws away what is not delivered yet; the bytes before the fault are meant to arrive.
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + IN_TIME
         while self._outgoing() and time.monotonic() < deadline and not self._closing.is_set():
             time.sleep(0.001)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from tests.origin.message import Headers, find
+from tests.patience import IN_TIME
 
 Ended = Literal["closed", "truncated", "reset", "open"]
+MOMENT = 0.2
+"""Seconds that nothing has to come for, where nothing may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,8 @@ class Answer:
 
     Attributes:
         raw: Every byte received.
-        ended: How the connection ended; "truncated" is TLS without close_notify, "open" is not at all as
-            long as the client had patience.
+        ended: How the connection ended; "truncated" is TLS without close_notify, "open" is not at all:
+            the client left.
         seconds: From the request to the end.
     """
 
@@ -61,7 +64,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     *,
     method: str = "GET",
-    patience: float = 5.0,
+    enough: Callable[[bytes], bool] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Make one request that asks to close the connection, and read until it ends.
@@ -70,7 +73,7 @@ def fetch(
         url: Where; its path and query go on the request line as they are.
         headers: More headers.
         method: Method.
-        patience: Seconds without a byte after which to stop.
+        enough: Whether all that is expected has come; then the end is waited for :data:`MOMENT` only.
         tls: Context for an https URL.
     """
     address = urlsplit(url)
@@ -78,27 +81,28 @@ def fetch(
     fields = {"Host": address.netloc, "Connection": "close", **(headers or {})}
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     started = time.monotonic()
-    with _connect(address.hostname or "", address.port or 80, patience, tls) as sock:
+    with _connect(address.hostname or "", address.port or 80, tls) as sock:
         sock.sendall("\r\n".join(lines).encode("latin-1"))
-        raw, ended = read_to_end(sock)
+        raw, ended = _read_to_end(sock, enough)
     return Answer(raw, ended, time.monotonic() - started)
 
 
-def read_to_end(sock: socket.socket) -> tuple[bytes, Ended]:
-    """Read until the connection ends or the socket's timeout passes."""
-    pieces = []
+def _read_to_end(sock: socket.socket, enough: Callable[[bytes], bool] | None) -> tuple[bytes, Ended]:
+    raw = bytearray()
     try:
-        while piece := sock.recv(1 << 20):
-            pieces.append(piece)
+        while True:
+            sock.settimeout(MOMENT if enough is not None and enough(bytes(raw)) else IN_TIME)
+            if not (piece := sock.recv(1 << 20)):
+                return bytes(raw), "closed"
+            raw += piece
     except ConnectionResetError:
-        return b"".join(pieces), "reset"
+        return bytes(raw), "reset"
     except ssl.SSLError:  # of several kinds, by the release of Python
-        return b"".join(pieces), "truncated"
+        return bytes(raw), "truncated"
     except TimeoutError:
-        return b"".join(pieces), "open"
-    return b"".join(pieces), "closed"
+        return bytes(raw), "open"
 
 
-def _connect(host: str, port: int, patience: float, tls: ssl.SSLContext | None) -> socket.socket:
-    sock = socket.create_connection((host, port), timeout=patience)
+def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> socket.socket:
+    sock = socket.create_connection((host, port), timeout=IN_TIME)
     return tls.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False) if tls else sock

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tests.origin.channel import Channel
-
-CLOSE_WITHIN = 1.0  # seconds that close() waits for its threads
+from tests.patience import IN_TIME
 
 
 class Listener:
@@ -49,15 +48,15 @@ class Listener:
         live = dict(self._live)
         for channel in live:
             channel.abort()
-        deadline = time.monotonic() + CLOSE_WITHIN
+        deadline = time.monotonic() + IN_TIME
         for thread in live.values():
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _stop_accepting(self) -> None:
         if self._acceptor.is_alive():
             with suppress(OSError):  # the one portable way to wake a blocked accept()
-                socket.create_connection(("127.0.0.1", self.port), timeout=CLOSE_WITHIN).close()
-            self._acceptor.join(CLOSE_WITHIN)
+                socket.create_connection(("127.0.0.1", self.port), timeout=IN_TIME).close()
+            self._acceptor.join(IN_TIME)
         self._socket.close()
 
     def _accept(self) -> None:

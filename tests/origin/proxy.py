@@ -15,6 +15,7 @@ from tests.origin.channel import Channel
 from tests.origin.listener import Listener
 from tests.origin.message import Reply, Request, parse_request
 from tests.origin.transmission import transmission
+from tests.patience import IN_TIME
 
 Behaviour = Literal["ok", "cut", "bad-gateway"]
 
@@ -89,7 +90,7 @@ class Proxy:
 
     def _relay(self, channel: Channel, request: Request) -> None:
         try:
-            upstream = socket.create_connection(self._upstream(request), timeout=5)
+            upstream = socket.create_connection(self._upstream(request), timeout=IN_TIME)
         except OSError:
             _answer(channel, Reply(502, ending="close"))
             return

@@ -57,7 +57,7 @@ class Origin:
             raise ExceptionGroup("the origin failed", self.errors)
 
     def close(self) -> None:
-        """Stop within a second, whatever is under way."""
+        """Stop at once, whatever is under way."""
         self._listener.close()
 
     # What is served, and where

@@ -277,7 +277,10 @@ def test_close_is_prompt_and_leaves_no_thread() -> None:
 
 def test_stalled_connection_ends_when_the_client_leaves(origin: Origin) -> None:
     origin.fault("*", faults.stall())
-    fetch(origin.url("/files/big.bin"), patience=0.02)
+    with socket.create_connection(("127.0.0.1", origin.port)) as sock:
+        sock.sendall(b"GET /files/big.bin HTTP/1.1\r\n\r\n")
+        origin.until(lambda origin: origin.requests != [])
+        assert origin.active == 1
     origin.until(lambda origin: origin.active == 0)
 
 
