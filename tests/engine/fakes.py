@@ -68,6 +68,22 @@ class FakeClock:
         return self.now
 
 
+class TickingClock(FakeClock):
+    """A clock on which time passes with each look, and only so: how busy the machine is makes no difference.
+
+    Attributes:
+        step: Seconds that pass with each look.
+    """
+
+    def __init__(self, step: float = 0.0) -> None:
+        super().__init__()
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
 class FakeTime(Cancellation):
     """A cancellation whose sleeps take no time, but move a clock on."""
 

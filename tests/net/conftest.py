@@ -32,7 +32,7 @@ def client(direct_from: float) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def hasty(direct_from: float) -> Iterator[Client]:
-    """A client with timeouts of 0.2 s."""
+    """A client that leaves a server after 0.2 s of silence."""
     client = Client(replace(HASTY, direct_from=direct_from), Cancellation())
     yield client
     client.close()

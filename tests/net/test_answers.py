@@ -10,8 +10,9 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.answers import Answer
 from modelfetch.net.client import Client
-from modelfetch.net.time_limits import Limits
+from tests.engine.fakes import FakeClock
 from tests.hubs.server import HubServer, Reply, Request
+from tests.net.asking import PATIENT
 
 
 class Empty(HubServer):
@@ -90,9 +91,11 @@ def test_what_is_not_json(client: Client, server: Empty, body: bytes) -> None:
 
 
 def test_a_silent_server_is_given_up(server: Empty) -> None:
-    hasty = Client(Limits(connect_timeout=5, stall_timeout=0.1, min_speed=0), Cancellation())
-    with ask(hasty, server, Reply(body=b"abc", length=100)) as answer:
+    clock = FakeClock()
+    patient = Client(PATIENT, Cancellation(), clock)
+    with ask(patient, server, Reply(length=100)) as answer:
+        clock.now += PATIENT.stall_timeout - 0.1
         with pytest.raises(SourceError) as caught:
             answer.read()
         assert caught.value.fault is Fault.STALL
-    hasty.close()
+    patient.close()

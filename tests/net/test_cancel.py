@@ -112,7 +112,7 @@ def test_after_cancelling_nothing_is_requested(origin: Origin, client: Client, c
 
 @BOTH_WAYS
 def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Cancellation) -> None:
-    origin.pace = 200_000
+    origin.pace = 1000
     body = client.request(origin.url(PATH), RangeRequest(0, SIZE), credential=None, memory=Memory())
     pieces = iter(body)
     assert next(pieces)

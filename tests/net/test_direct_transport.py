@@ -17,7 +17,8 @@ from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import parse_target
 from modelfetch.net.responses import RangeRequest
 from modelfetch.net.time_limits import Memory
-from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
+from tests.engine.fakes import TickingClock
+from tests.net.asking import CANARY, CONTENT, FILE, NEARLY_ALL, PATIENT, SIZE, everything_shown, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
 from tests.patience import IN_TIME
@@ -73,11 +74,14 @@ def test_a_client_that_is_closed_leaves_no_connection_behind(origin: Origin, url
 
 
 def test_threads_do_not_share_a_connection(origin: Origin, ours: Client, url: str) -> None:
-    origin.fault("*", faults.late(0.05))
+    all_asked = threading.Event()
+    origin.fault("*", faults.stall(until=all_asked))
     got: list[bytes] = []
     threads = [threading.Thread(target=lambda: got.append(fetch(ours, url))) for _ in range(4)]
     for thread in threads:
         thread.start()
+    origin.until(lambda origin: len(origin.requests) == 4)
+    all_asked.set()
     for thread in threads:
         thread.join()
     assert got == [FILE] * 4
@@ -162,34 +166,40 @@ def test_the_requested_delay_is_reported(origin: Origin, ours: Client, url: str)
 @pytest.mark.parametrize("at", [0.5, 0.999], ids=["half of it", "all but the last bytes"])
 def test_an_answer_that_stops_on_its_way_is_waited_for_once(origin: Origin, url: str, at: float) -> None:
     """The connection is alive, so a new one would be as slow."""
-    client = Client(HASTY, Cancellation())
-    try:
+    clock = TickingClock()
+    with closing(Client(PATIENT, Cancellation(), clock)) as client:
         assert fetch(client, url) == FILE
         origin.fault("*", faults.stall(at))
-        assert refused(client, url).fault is Fault.STALL
-    finally:
-        client.close()
+        body = client.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())
+        pieces = iter(body)
+        assert next(pieces)
+        clock.step = NEARLY_ALL
+        with closing(body), pytest.raises(SourceError) as caught:
+            list(pieces)
+    assert caught.value.fault is Fault.STALL
     assert len(origin.requests) == 2
 
 
 def test_a_silent_server_is_left_in_time(origin: Origin, url: str) -> None:
-    client = Client(HASTY, Cancellation())
-    fetch(client, url)
-    origin.fault("*", faults.stall())
-    began = time.monotonic()
-    assert refused(client, url).fault is Fault.TIMEOUT
-    assert time.monotonic() - began < IN_TIME
-    client.close()
+    with closing(Client(PATIENT, Cancellation())) as client:
+        fetch(client, url)
+        origin.fault("*", faults.stall())
+        began = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            client.request(url, RangeRequest(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
+        assert time.monotonic() - began < IN_TIME
+    assert caught.value.fault is Fault.TIMEOUT
+    assert len(origin.requests) == 2
 
 
 def test_a_dripping_server_is_left_in_time(origin: Origin, url: str) -> None:
-    client = Client(HASTY, Cancellation())
-    fetch(client, url)
-    origin.fault("*", faults.trickle(1, 0.05))
-    began = time.monotonic()
-    assert refused(client, url).fault is Fault.STALL
-    assert time.monotonic() - began < IN_TIME
-    client.close()
+    clock = TickingClock()
+    with closing(Client(replace(PATIENT, min_speed=20_000.0), Cancellation(), clock)) as client:
+        fetch(client, url)
+        origin.fault("*", faults.trickle(1, 0.005))
+        clock.step = 1.0
+        error = refused(client, url)
+    assert (error.fault, "too slow" in error.message) == (Fault.STALL, True)
 
 
 def test_cancelling_wakes_an_idle_connection(

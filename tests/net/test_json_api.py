@@ -137,7 +137,7 @@ def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
 # Streams
 
 
-def received(client: Api, seconds: float = 10) -> list[list[Message]]:
+def received(client: Api, seconds: float = IN_TIME) -> list[list[Message]]:
     answer = client.listen("/stream", None, seconds=seconds)
     assert isinstance(answer, Stream)
     with closing(answer):
@@ -184,8 +184,11 @@ def test_a_reset_stream_is_cut() -> None:
 
 
 def test_a_silent_stream_is_left() -> None:
+    started = time.monotonic()
     with asking(stream("data: x\n\n", hold=True)) as (client, _):
-        assert why(lambda: received(client, seconds=0.1)).fault is Fault.STALL
+        while (fault := why(lambda: received(client, seconds=0.1)).fault) is Fault.TIMEOUT:
+            assert time.monotonic() - started < IN_TIME, "on a busy machine the head may be late as well"
+    assert fault is Fault.STALL
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from modelfetch.net import large_reads
 from modelfetch.net.large_reads import WAKE_BYTES, gathered
 from modelfetch.net.time_limits import Limits, StallTimer
+from tests.engine.fakes import FakeClock
 
 LENGTH = 900_000
 
@@ -70,8 +71,9 @@ def test_the_end_of_the_connection_is_noticed_at_once(pair: tuple[socket.socket,
 def test_a_silent_connection_ends_with_the_time_limit(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     theirs.sendall(b"x" * 10)
-    timer = StallTimer(Limits(stall_timeout=0.1))
-    pieces = gathered(ours, LENGTH, timer)
+    clock = FakeClock()
+    pieces = gathered(ours, LENGTH, StallTimer(Limits(), clock))
     assert bytes(next(pieces)) == b"x" * 10
+    clock.now += Limits().stall_timeout
     with pytest.raises(TimeoutError):
         next(pieces)

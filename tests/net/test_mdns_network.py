@@ -18,6 +18,7 @@ from modelfetch.net import mdns, mdns_announcement
 from modelfetch.net.mdns import SERVICE, MdnsMissing, RecentPeers, search
 from modelfetch.net.mdns_announcement import Announcement
 from modelfetch.net.mdns_records import FoundPeer, usable_networks
+from tests.patience import IN_TIME
 
 ID = "3f9a0c11d2e4b7a6"
 OWN = "192.0.2.10"
@@ -134,7 +135,7 @@ def service(name: str, address: str, instance: str = ID, **facts: Any) -> Servic
 
 def test_peers_are_found_with_their_addresses(lan: Lan) -> None:
     lan.services = [service("a", "192.0.2.20"), service("b", "2001:db8::20", "0" * 16, is_cached=False)]
-    assert sorted(search(2.0)) == [
+    assert sorted(search(IN_TIME)) == [
         FoundPeer("http://192.0.2.20:8765", ID),
         FoundPeer("http://[2001:db8::20]:8765", "0" * 16),
     ]

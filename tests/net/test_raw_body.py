@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
+from modelfetch.net import large_reads
 from modelfetch.net.client import Client
 from modelfetch.net.large_reads import LARGE_BYTES
 from modelfetch.net.raw_body import socket_of
@@ -28,6 +29,7 @@ from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
 from tests.origin.certificates import Authority
+from tests.patience import HELD
 
 PATH = "/files/big.bin"
 EAGER = replace(PATIENT, direct_from=0)
@@ -296,7 +298,10 @@ def test_what_follows_the_body_is_not_read(origin: Origin, client: Client, url: 
     assert got.data == sent
 
 
-def test_large_bodies_come_in_full_buffers_by_default(origin: Origin, client: Client) -> None:
+def test_large_bodies_come_in_full_buffers_by_default(
+    origin: Origin, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_reads, "HOLD_SECONDS", HELD)  # the server may be slow
     content = Content.random("larger", 5_000_000)
     origin.add("larger.bin", content)
     pieces = read(client, origin.url("/files/larger.bin"), size=content.size)
@@ -319,9 +324,12 @@ def test_a_slow_body_stays_live(served: Origin, eager: Client) -> None:
 def test_cancelling_in_the_middle_yields_nothing_but_the_file(
     served: Origin, eager: Client, cancel: Cancellation
 ) -> None:
-    served.pace = 200_000
+    has_begun = threading.Event()
+    served.fault("*", faults.all_of(faults.stall(1000, until=has_begun), faults.stall(50_000)))
     pieces = taken(eager, served.url(PATH))
-    got = [next(pieces), next(pieces)]
+    got = [next(pieces)]
+    has_begun.set()
+    got.append(next(pieces))
     cancel.cancel()
     with pytest.raises(Cancelled):
         next(pieces)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.httpcore_backend import HeadScanner
-from modelfetch.net.time_limits import Limits, StallTimer
+from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Limits, Memory, StallTimer
 from modelfetch.net.transport import MAX_INTERIM
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
@@ -202,6 +204,40 @@ def test_what_drips_is_left(patient: Client, time: Time, begin: bytes, drip: byt
     assert got.failure.fault is fault
     assert got.failure.retry
     assert connections == 1
+
+
+@BOTH_WAYS
+def test_a_trickle_is_found_and_its_bytes_are_kept(patient: Client, time: Time) -> None:
+    """Each hundred bytes take ten seconds, and are sent when the last ones were taken."""
+    taken, sent = threading.Semaphore(1), bytearray()
+
+    def serve(channel: Channel) -> None:
+        channel.read_head()
+        channel.sock.sendall(HEAD + b"\r\n")
+        for at in range(0, SIZE, 100):
+            while not taken.acquire(timeout=0.001):
+                channel.wait(0.001)
+            time.now += 10.0
+            sent.extend(FILE[at : at + 100])
+            channel.sock.sendall(FILE[at : at + 100])
+
+    got = bytearray()
+
+    def take(pieces: Iterable[bytes | memoryview]) -> None:
+        for piece in pieces:
+            got.extend(piece)
+            if piece:
+                taken.release()
+
+    with closing(Listener(serve)) as listener:
+        url = f"http://127.0.0.1:{listener.port}/x"
+        body = patient.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())
+        with closing(body), pytest.raises(SourceError, match="too slow") as caught:
+            take(body)
+    assert caught.value.fault is Fault.STALL
+    assert caught.value.retry
+    assert sent.startswith(got)
+    assert len(sent) - len(got) <= 100, "no more is lost than what was sent after the last look"
 
 
 def test_interim_answers_for_ever_are_left_at_once(patient: Client, time: Time) -> None:

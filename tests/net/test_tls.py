@@ -149,8 +149,11 @@ def test_a_handshake_that_is_cut_may_be_tried_again(client: Client, reset: bool)
     assert error.retry
 
 
-def test_a_handshake_that_never_ends_is_left(hasty: Client) -> None:
-    with closing(Listener(lambda channel: channel.wait(HELD))) as listener:
+def test_a_handshake_that_never_ends_is_left() -> None:
+    with (
+        closing(Listener(lambda channel: channel.wait(HELD))) as listener,
+        closing(Client(replace(PATIENT, connect_timeout=0.2), Cancellation())) as hasty,
+    ):
         error = get(hasty, f"https://127.0.0.1:{listener.port}/").failure
     assert error.fault is Fault.CONNECT
     assert error.retry
