@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.loopback import LoopbackHandler, LoopbackServer
+from tests.patience import HELD
 
 
 class PeerServer(LoopbackServer):
@@ -26,7 +27,7 @@ class PeerServer(LoopbackServer):
         statuses: The status of its next answers, if not the right one; the last one for ever.
         document: The body of answers with one of these statuses.
         headers: Further fields of each answer.
-        delay: Seconds before each answer.
+        may_answer: While it is not set, requests are held up.
         asked: The request lines, and the fields of each request.
     """
 
@@ -38,7 +39,8 @@ class PeerServer(LoopbackServer):
         self.statuses: list[int] = []
         self.document = b"{}"
         self.headers: dict[str, str] = {}
-        self.delay = 0.0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.chunk = 1 << 20
         self.pause = 0.0
         """Seconds after each chunk of a body."""
@@ -56,6 +58,9 @@ class PeerServer(LoopbackServer):
             do_HEAD = do_GET
 
         super().__init__(Handler)
+
+    def release(self) -> None:
+        self.may_answer.set()
 
     def add(self, content: bytes) -> str:
         """Have a file; returns its digest."""
@@ -80,7 +85,7 @@ class PeerServer(LoopbackServer):
         with self.lock:
             self.asked.append((handler.path, fields))
             status = self.statuses.pop(0) if len(self.statuses) > 1 else next(iter(self.statuses), 0)
-        time.sleep(self.delay)
+        self.may_answer.wait(HELD)
         sha256 = handler.path.rpartition("/")[2]
         if status:
             self._reply(handler, status, self.document)

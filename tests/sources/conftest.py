@@ -9,8 +9,9 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.net.client import Client
 from modelfetch.net.time_limits import Limits
+from modelfetch.sources import ipfs, peer, peer_search
 from tests.origin import Origin
-from tests.patience import HELD
+from tests.patience import HELD, IN_TIME
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,21 @@ def client() -> Iterator[Client]:
     client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD), Cancellation())
     yield client
     client.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give machines near by all the time that a busy one takes; a test of silence gives less."""
+    monkeypatch.setattr(ipfs, "LOCAL_SECONDS", IN_TIME)
+    monkeypatch.setattr(peer, "ANSWER_SECONDS", IN_TIME)
+    monkeypatch.setattr(peer, "SLOW_SECONDS", IN_TIME)
+    monkeypatch.setattr(peer_search, "SEARCH_SECONDS", IN_TIME)
+
+
+@pytest.fixture(scope="session")
+def near(client: Client) -> Client:
+    """A client for machines of the local network."""
+    return client.nearby(IN_TIME)
 
 
 @pytest.fixture

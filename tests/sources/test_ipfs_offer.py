@@ -19,9 +19,11 @@ from modelfetch.net.time_limits import Limits
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.ipfs_content import NoTableError
 from modelfetch.sources.ipfs_offer import GatewayOffer
+from tests.engine.fakes import TickingClock
 from tests.gateways.dags import SHARDED, SMALL, SMALL_OLD, Dag, random_bytes
 from tests.gateways.gateway import CAR_TYPE, Gateway, Status
 from tests.gateways.reading import WrongRowError, narrowed, offers_of, read, read_checked
+from tests.patience import HELD
 
 DATA = random_bytes(10_500)
 """Eleven leaves of at most 1,000 bytes, under four nodes and the root."""
@@ -300,16 +302,18 @@ def test_a_cut_connection_may_be_retried(client: Client, gateway: Gateway, dag: 
     assert (caught.value.fault, caught.value.retry) == (Fault.CUT, True)
 
 
-@pytest.mark.slow  # the limit must be long enough for the first request on a busy machine
 def test_a_stall_ends(gateway: Gateway, dag: Dag) -> None:
-    cid = dag.file(DATA)
-    client = Client(Limits(connect_timeout=10, stall_timeout=1), Cancellation())
-    [offer] = offers_of(client, [gateway.url], DATA, cid)
-    offer.leaf_table()
-    gateway.faults.refuses, gateway.faults.stall = {"file": UNSERVED}, 3000
-    with pytest.raises(SourceError) as caught:
-        read(offer)
-    client.close()
+    cid, clock = dag.file(DATA), TickingClock()
+    with closing(Client(Limits(HELD, HELD), Cancellation(), clock)) as client:
+        [offer] = offers_of(client, [gateway.url], DATA, cid)
+        offer.leaf_table()
+        gateway.faults.refuses, gateway.faults.stall = {"file": UNSERVED}, 3000
+        with closing(offer.open(0)) as stream:
+            pieces = iter(stream)
+            assert next(pieces)
+            clock.step = HELD - 0.1
+            with pytest.raises(SourceError) as caught:
+                list(pieces)
     assert caught.value.fault is Fault.STALL
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,15 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault as Why
 from modelfetch.errors import SourceError
-from modelfetch.model.manifest import Manifest
+from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.client import Client
 from modelfetch.net.responses import Unranged
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.base import Offer
 from modelfetch.sources.mirror import MirrorSource, UrlSource, expand
+from tests.engine.fakes import TickingClock
 from tests.object_server import Fault, ObjectServer
-from tests.patience import IN_TIME
+from tests.patience import HELD, IN_TIME
 from tests.sources.samples import DATA, SHA256, manifest, read, spec
 
 pytest.importorskip("obstore")
@@ -39,14 +42,14 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectSe
 
 @pytest.fixture
 def stores() -> Iterator[Client]:
-    client = Client(Limits(connect_timeout=2, stall_timeout=IN_TIME, min_speed=1024), Cancellation())
+    client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME, min_speed=1024), Cancellation())
     yield client
     client.close()
 
 
 @pytest.fixture
 def impatient() -> Iterator[Client]:
-    client = Client(Limits(connect_timeout=2, stall_timeout=0.3, min_speed=1024), Cancellation())
+    client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=0.3, min_speed=1024), Cancellation())
     yield client
     client.close()
 
@@ -235,15 +238,31 @@ def test_a_shorter_limit_for_the_first_byte_holds(server: ObjectServer, stores: 
     assert caught.value.fault is Why.TIMEOUT
 
 
-@pytest.mark.slow
-def test_a_stall_ends_a_transfer(server: ObjectServer, impatient: Client) -> None:
-    server.faults[KEY] = Fault(stall_after=100)
-    assert fails(offer(impatient)).fault is Why.STALL
+def fails_after_a_piece(server: ObjectServer, fault: Fault, step: float) -> SourceError:
+    """Read a large object; after the first piece each look at the clock takes ``step`` of its seconds."""
+    content = bytes(100_000)
+    file = FileSpec("a.bin", len(content), hashlib.sha256(content).hexdigest())
+    server.objects[f"models/m/{file.sha256}"] = content
+    server.faults[f"models/m/{file.sha256}"] = fault
+    clock = TickingClock()
+    with closing(Client(Limits(HELD, HELD, min_speed=1024), Cancellation(), clock)) as client:
+        [found] = MirrorSource(client, ["s3://models/m/{sha256}"]).offers(manifest(file), file)
+        with closing(found.open(0)) as stream:
+            pieces = iter(stream)
+            assert next(pieces)
+            clock.step = step
+            with pytest.raises(SourceError) as caught:
+                list(pieces)
+    return caught.value
 
 
-def test_a_transfer_that_is_too_slow_ends(server: ObjectServer, impatient: Client) -> None:
-    server.faults[KEY] = Fault(drip=0.1)
-    error = fails(offer(impatient))
+def test_a_stall_ends_a_transfer(server: ObjectServer) -> None:
+    error = fails_after_a_piece(server, Fault(stall_after=100), HELD - 0.1)
+    assert (error.fault, "too slow" in error.message) == (Why.STALL, False)
+
+
+def test_a_transfer_that_is_too_slow_ends(server: ObjectServer) -> None:
+    error = fails_after_a_piece(server, Fault(drip=0.01), 1.0)
     assert (error.fault, "too slow" in error.message) == (Why.STALL, True)
 
 

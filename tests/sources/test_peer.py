@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.manifest import FileSpec
 from modelfetch.net.client import Client
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.peer import LEAST_SPEED, MOST_SLOW, Peer, PeerAnswer, PeerOffer, key_of_model, leads
+from tests.engine.fakes import TickingClock
 from tests.origin import Origin
+from tests.patience import HELD, IN_TIME
 from tests.peer_server import PeerServer
 from tests.sources.samples import DATA, SHA256, manifest, read, spec
 
@@ -31,11 +35,6 @@ MODEL = manifest(FILE)
 def server() -> Iterator[PeerServer]:
     with PeerServer(instance=OTHER) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def near(client: Client) -> Client:
-    return client.nearby(1.0)
 
 
 def offer(near: Client, server: PeerServer, own: str = OWN) -> PeerOffer:
@@ -195,7 +194,7 @@ def test_a_silent_machine_costs_little_and_is_out(
     near: Client, server: PeerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelfetch.sources.peer.ANSWER_SECONDS", 0.1)
-    server.delay = 1.0
+    server.may_answer.clear()
     peer = Peer(server.url)
     with pytest.raises(SourceError) as raised:
         PeerOffer(peer, MODEL, FILE, near, own_name).ask()
@@ -206,8 +205,7 @@ def test_a_silent_machine_costs_little_and_is_out(
 def test_a_peer_that_answers_late_again_and_again_is_out(
     near: Client, server: PeerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelfetch.sources.peer.SLOW_SECONDS", 0.01)
-    server.delay = 0.05
+    monkeypatch.setattr("modelfetch.sources.peer.SLOW_SECONDS", -1.0)
     peer = Peer(server.url)
     late = PeerOffer(peer, MODEL, FILE, near, own_name)
     for _ in range(MOST_SLOW):
@@ -269,28 +267,30 @@ def test_a_proxy_is_not_used(client: Client, server: PeerServer, monkeypatch: py
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     server.add(DATA)
-    near = client.nearby(1.0)
+    near = client.nearby(IN_TIME)
     assert offer(near, server).ask() == PeerAnswer("has")
     near.close()
 
 
-def test_a_peer_that_drips_has_failed(client: Client, server: PeerServer) -> None:
+def read_slowly(server: PeerServer, limits: Limits, size: int) -> bytes:
+    """Read a file that comes ten bytes at a time, each of which takes two seconds of a fake clock."""
+    content = bytes(size)
+    file = FileSpec("a.bin", size, server.add(content))
+    server.chunk, server.pause = 10, 0.002
+    with closing(Client(limits, Cancellation(), TickingClock(1.0))) as client:
+        near = client.nearby(HELD, min_speed=LEAST_SPEED)
+        return read(PeerOffer(Peer(server.url), manifest(file), file, near, own_name))
+
+
+def test_a_peer_that_drips_has_failed(server: PeerServer) -> None:
     """It sends more than a source in the internet has to, and could hold a file for hours."""
-    server.add(DATA)
-    server.chunk, server.pause = 50, 0.02
-    near = client.nearby(1.0, 0.1, LEAST_SPEED)
     with pytest.raises(SourceError, match="too slow") as raised:
-        read(offer(near, server), 0)
+        read_slowly(server, Limits(HELD, HELD), 100_000)
     assert raised.value.fault is Fault.STALL
-    near.close()
 
 
 def test_where_no_speed_is_demanded_peers_may_be_slow_too(server: PeerServer) -> None:
-    server.add(DATA)
-    server.chunk, server.pause = 100, 0.01
-    client = Client(Limits(stall_timeout=0.1, min_speed=0.0), Cancellation())
-    assert read(offer(client.nearby(1.0, min_speed=LEAST_SPEED), server), 0) == DATA
-    client.close()
+    assert len(read_slowly(server, Limits(HELD, HELD, min_speed=0.0), 1000)) == 1000
 
 
 def test_a_failed_request_says_that_the_peer_may_lack_the_model(near: Client, server: PeerServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -16,8 +15,9 @@ from modelfetch.net.mdns_records import FoundPeer
 from modelfetch.sources import peer_search
 from modelfetch.sources.peer import Peer
 from modelfetch.sources.peer_search import PeerSource
-from tests.engine.fakes import body, model, spec
+from tests.engine.fakes import FakeClock, body, model, spec
 from tests.peer_server import PeerServer
+from tests.server.running import until
 
 OWN = "a" * 16
 
@@ -30,11 +30,6 @@ LARGE, SMALL = body(2 << 20, 1), body(1000, 2)
 MODEL = model("m", {"large.bin": LARGE, "small.json": SMALL})
 PLACES = [(MODEL, file) for file in MODEL.files]
 LARGE_FILE, SMALL_FILE = spec("large.bin", LARGE), spec("small.json", SMALL)
-
-
-@pytest.fixture
-def near(client: Client) -> Client:
-    return client.nearby(1.0)
 
 
 @pytest.fixture
@@ -106,24 +101,22 @@ def test_a_peer_that_refuses_every_request_is_left_out_with_a_notice(
     assert notices == [f"peer {peer.host} is left out: {reason}"]
 
 
-def test_a_silent_peer_is_waited_for_once(
-    near: Client, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(peer_search, "SEARCH_SECONDS", 0.3)
+def test_a_silent_peer_is_waited_for_once(near: Client, stack: ExitStack) -> None:
     silent, there = server(stack, LARGE, instance="1" * 16), server(stack, LARGE, instance="2" * 16)
-    silent.delay = 1.0
+    silent.may_answer.clear()
     notices: list[str] = []
-    source = PeerSource(near, [silent.url, there.url], own_name, notice=notices.append)
+    clock = FakeClock()
+    source = PeerSource(near, [silent.url, there.url], own_name, notice=notices.append, clock=clock)
     source.discover(PLACES)
-    began = time.monotonic()
+    until(lambda: source._peers[1].has_answered)
+    clock.now += peer_search.SEARCH_SECONDS
     assert [hosts(source, LARGE_FILE) for _ in range(5)] == [[there.host]] * 5
-    assert time.monotonic() - began < 0.8
     assert notices == [f"peer {silent.host} has not answered in time; the run goes on without it"]
 
 
 def test_a_cancelled_run_does_not_wait_for_peers(near: Client, stack: ExitStack) -> None:
     silent, cancel = server(stack, LARGE), Cancellation()
-    silent.delay = 1.0
+    silent.may_answer.clear()
     source = PeerSource(near, [silent.url], own_name, cancel=cancel)
     source.discover(PLACES)
     cancel.cancel()

@@ -65,8 +65,8 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def offers(client: Client, *peers: PeerServer, file: FileSpec = FILE) -> list[ProvingPeerOffer]:
-    source = PeerSource(client.nearby(1.0), [peer.url for peer in peers], own_name)
+def offers(near: Client, *peers: PeerServer, file: FileSpec = FILE) -> list[ProvingPeerOffer]:
+    source = PeerSource(near, [peer.url for peer in peers], own_name)
     model = Manifest("m", "1", (file,))
     source.discover([(model, file)])
     found = source.offers(model, file)
@@ -74,8 +74,8 @@ def offers(client: Client, *peers: PeerServer, file: FileSpec = FILE) -> list[Pr
     return [offer for offer in found if isinstance(offer, ProvingPeerOffer)]
 
 
-def test_a_peer_proves_the_chunks_of_a_file(client: Client, stack: ExitStack) -> None:
-    [offer] = offers(client, stack.enter_context(Gateway("1" * 16, BLOCKS)))
+def test_a_peer_proves_the_chunks_of_a_file(near: Client, stack: ExitStack) -> None:
+    [offer] = offers(near, stack.enter_context(Gateway("1" * 16, BLOCKS)))
     assert isinstance(offer, Provable)
     chunks = FileChunks()
     chunks.learn(offer)
@@ -86,18 +86,18 @@ def test_a_peer_proves_the_chunks_of_a_file(client: Client, stack: ExitStack) ->
 
 @pytest.mark.parametrize("blocks", [{}, dict.fromkeys(BLOCKS, b"not a node"), dict.fromkeys(BLOCKS, b"")])
 def test_a_peer_that_does_not_know_them_or_lies_is_checked_with_those_of_another(
-    blocks: dict[str, bytes], client: Client, stack: ExitStack
+    blocks: dict[str, bytes], near: Client, stack: ExitStack
 ) -> None:
     liar, honest = (stack.enter_context(Gateway(f"{n}" * 16, b)) for n, b in ((1, blocks), (2, BLOCKS)))
-    first, _ = offers(client, liar, honest)
+    first, _ = offers(near, liar, honest)
     assert first.leaf_table().size == len(DATA)
 
 
 def test_without_a_peer_that_knows_them_the_file_is_fetched_all_the_same(
-    client: Client, stack: ExitStack
+    near: Client, stack: ExitStack
 ) -> None:
     peer = stack.enter_context(Gateway("1" * 16, {}))
-    [offer] = offers(client, peer)
+    [offer] = offers(near, peer)
     with pytest.raises(NoTableError):
         offer.leaf_table()
     before = len(peer.asked)
@@ -109,10 +109,10 @@ def test_without_a_peer_that_knows_them_the_file_is_fetched_all_the_same(
 
 
 @pytest.mark.parametrize("cid", ["", "bafkqaaa!", "x"])
-def test_a_malformed_cid_is_that_of_an_ordinary_file(cid: str, client: Client, stack: ExitStack) -> None:
+def test_a_malformed_cid_is_that_of_an_ordinary_file(cid: str, near: Client, stack: ExitStack) -> None:
     peer = stack.enter_context(Gateway("1" * 16, BLOCKS))
     file = FileSpec("a.bin", len(DATA), sha256(DATA), cid=cid)
-    source = PeerSource(client.nearby(1.0), [peer.url], own_name)
+    source = PeerSource(near, [peer.url], own_name)
     model = Manifest("m", "1", (file,))
     source.discover([(model, file)])
     [offer] = source.offers(model, file)

@@ -19,6 +19,7 @@ from modelfetch.net.time_limits import Limits
 from modelfetch.upstreams.base import Listing
 from modelfetch.upstreams.bucket import Bucket, _without_directories
 from tests.object_server import Fault, ObjectServer
+from tests.patience import HELD
 
 pytest.importorskip("obstore")
 
@@ -37,7 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectSe
 @pytest.fixture
 def bucket() -> Bucket:
     cancel = Cancellation()
-    client = Client(Limits(connect_timeout=2, stall_timeout=1), cancel)
+    client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD), cancel)
     return Bucket(HubClient(client, cancel, RetryPolicy(attempts=3, base=0.01)))
 
 
