@@ -282,6 +282,8 @@ class Session:
         """Add a torrent to the engine, if that runs; raises ValueError if it is malformed."""
         if (engine := self._engine) is not None:
             engine.add(torrent)
+            if torrent.peers != self._addresses:  # resolved while the engine did not know the torrent
+                engine.peers(torrent.infohash, self._addresses)
 
     # In threads of their own
 

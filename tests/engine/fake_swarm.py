@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +78,9 @@ class FakeEngine:
         self.machines: list[Machine] = []
         self.options: EngineOptions | None = None
         self.specs: list[TorrentSpec] = []
+        self.addresses: list[str] = []
+        """Peers that it was told of for a torrent that it has."""
+        self.before_adding: Callable[[], object] = lambda: None
         self.given: list[int] = []
         """Pieces that the caller handed over."""
         self.here: set[int] = set()
@@ -101,7 +104,9 @@ class FakeEngine:
         self.options = options
 
     def add(self, torrent: TorrentSpec) -> None:
+        self.before_adding()
         self.specs.append(torrent)
+        self.addresses.extend(torrent.peers)
         if torrent.metainfo or torrent.paths:
             self._events.append(Ready(torrent.infohash))
 
@@ -113,7 +118,9 @@ class FakeEngine:
         self._write(piece, data)
         self._events.append(PieceFinished(infohash, piece))
 
-    def peers(self, infohash: str, addresses: Sequence[str]) -> None: ...
+    def peers(self, infohash: str, addresses: Sequence[str]) -> None:
+        if any(spec.infohash == infohash for spec in self.specs):
+            self.addresses.extend(addresses)
 
     def remove(self, infohash: str) -> None: ...
 

@@ -232,6 +232,16 @@ def test_a_bug_while_the_names_of_peers_are_resolved_ends_the_swarm(scene: Scene
     assert notices[1:] == ["the swarm's engine ended: KeyError: 'bug'; all else goes on without it"]
 
 
+def test_peers_that_are_resolved_while_a_torrent_is_added_are_not_lost(scene: Scene) -> None:
+    job = Job(((scene.manifest, scene.manifest.files[0]),))
+    options = SwarmOptions(peers=("127.0.0.1:6881",))
+    session = Session(scene.lab.store, options, lambda: scene.engine, print, is_threaded=False)
+    scene.engine.before_adding = session._resolve
+    with closing(session):
+        assert session.begin([job])
+    assert scene.engine.addresses == ["127.0.0.1:6881"]
+
+
 def test_an_engine_that_cannot_start_is_a_notice(scene: Scene) -> None:
     scene.lab.serve(CONTENT)
     scene.engine.is_missing = True
