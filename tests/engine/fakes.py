@@ -37,6 +37,7 @@ from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source, Stream
 from modelfetch.store import Disk, Store
 from tests.origin.content import Content
+from tests.patience import IN_TIME
 
 T = TypeVar("T")
 
@@ -429,6 +430,16 @@ def workers() -> list[threading.Thread]:
     """Threads of the engine that still live; a client's reading of the system's authorities is none."""
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("modelfetch-")]
     return [thread for thread in ours if thread.name != "modelfetch-tls"]
+
+
+def all_workers_end() -> bool:
+    """Whether each thread of the engine ends by itself, however long it takes on a busy machine.
+
+    A run that was left waits for them half a second only.
+    """
+    for each in workers():
+        each.join(IN_TIME)
+    return not workers()
 
 
 @dataclass

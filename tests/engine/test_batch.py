@@ -55,6 +55,7 @@ from tests.engine.fakes import (
     FakeTime,
     Laboratory,
     SpyDisk,
+    all_workers_end,
     body,
     code,
     kinds,
@@ -63,7 +64,6 @@ from tests.engine.fakes import (
     of,
     spec,
     statuses,
-    workers,
 )
 from tests.origin import Fault, Origin, Request, faults
 from tests.patience import IN_TIME
@@ -506,7 +506,7 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
         events.close()
         assert time.monotonic() - began < IN_TIME
     release.set()
-    assert not workers()
+    assert all_workers_end()
     done = sum((lab.store.find_blob(file) is not None) for file in MODEL.files)
     assert done
     origin.heal()
@@ -533,7 +533,7 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
         with pytest.raises(ValueError, match="on purpose"):
             list(batch_of(runtime, work))
         assert not runtime.cancel.cancelled
-        assert not workers()
+        assert all_workers_end()
         assert code(lab.ensure(MODEL, runtime=runtime)) == 0
 
 

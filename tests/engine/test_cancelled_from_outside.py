@@ -11,7 +11,7 @@ from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.ensure import ensure
 from modelfetch.engine.options import Request
 from modelfetch.engine.workers import Task, merge
-from tests.engine.fakes import Answer, Laboratory, body, last, model
+from tests.engine.fakes import Answer, Laboratory, all_workers_end, body, last, model
 from tests.patience import HELD, IN_TIME
 
 
@@ -31,6 +31,7 @@ def test_a_worker_that_cannot_be_woken_does_not_keep_the_run() -> None:
         list(happened)
     assert time.monotonic() - began < IN_TIME
     free.set()
+    assert all_workers_end()
 
 
 @pytest.mark.parametrize("when", ["before", "in the middle"])
@@ -52,4 +53,5 @@ def test_the_run_ends_as_cancelled_and_keeps_what_came(lab: Laboratory, when: st
     assert finished.error is not None
     assert finished.error.code == "cancelled"
     assert [(file.status, file.reason) for file in finished.files] == [("cancelled", "cancelled")]
+    assert all_workers_end()
     assert lab.store.held(model("m", {"f.bin": content}).files[0]) == max(0, came[0] - 1) * 64 * 1024

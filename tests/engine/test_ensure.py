@@ -49,6 +49,7 @@ from tests.engine.fakes import (
     Gate,
     Laboratory,
     SpyDisk,
+    all_workers_end,
     body,
     code,
     crash,
@@ -66,6 +67,7 @@ from tests.engine.fakes import (
     workers,
 )
 from tests.patience import HELD, IN_TIME
+from tests.server.running import until
 
 LARGE, SMALL = body(300_000, 1), body(1_000, 2)
 MODEL = model("m", {"small.json": SMALL, "dir/large.bin": LARGE})
@@ -298,7 +300,7 @@ def test_the_same_bytes_twice_in_a_model_count_once(lab: Laboratory) -> None:
 
 def test_a_model_asked_for_twice_is_made_once(lab: Laboratory) -> None:
     serve(lab)
-    events = lab.ensure(MODEL, MODEL, runtime=lab.runtime(lock_timeout=1))
+    events = lab.ensure(MODEL, MODEL, runtime=lab.runtime(lock_timeout=IN_TIME))
     assert code(events) == 0
     assert len(of(events, ModelReady)) == 1
     assert len(last(events).files) == 2
@@ -309,7 +311,7 @@ def test_two_versions_of_a_model_do_not_lock_each_other_out(lab: Laboratory) -> 
     older = model("m", {"small.json": SMALL})
     lab.serve(SMALL)
     lab.serve(body(1_000, 9), NOT_FOUND)
-    events = lab.ensure(newer, older, runtime=lab.runtime(lock_timeout=1))
+    events = lab.ensure(newer, older, runtime=lab.runtime(lock_timeout=IN_TIME))
     assert code(events) == 6
     assert [event.version for event in of(events, ModelReady)] == ["1"]
     assert [(result.status, result.size) for result in last(events).files] == [
@@ -437,7 +439,7 @@ def test_a_bug_is_raised_and_lets_go_of_everything(lab: Laboratory) -> None:
     runtime = lab.runtime(cancel=gate.cancel)
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         lab.ensure(MODEL, runtime=runtime)
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
 
 
@@ -471,7 +473,7 @@ def test_a_full_disk_ends_the_run_and_spares_what_is_there(lab: Laboratory) -> N
     assert {(result.status, result.reason) for result in finished.files if result.model == "m"} == {
         ("cancelled", "disk")
     }
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
     assert code(lab.ensure(other, offline=True)) == 0
     assert code(lab.ensure(MODEL)) == 0
@@ -550,7 +552,7 @@ def test_a_time_limit_ends_the_run_and_keeps_the_good_bytes(lab: Laboratory) -> 
     assert finished.error is not None
     assert "--timeout" in finished.error.hint
     assert finished.files == (FileResult("m", "f.bin", "cancelled", "timeout", "", 300_000),)
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
     assert code(lab.ensure(model("m", {"f.bin": LARGE}))) == 0
     assert offer.asked == [0, 100_000]
@@ -630,7 +632,7 @@ def test_the_run_can_be_closed_at_any_event(lab: Laboratory, count: int) -> None
     run = lab.follow(MODEL, runtime=lab.runtime(files=2))
     told = list(islice(run, count))
     run.close()
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
     assert [event for event in of(told, RunFinished) if event.outcome != "completed"] == []
     later = Laboratory(lab.root)
@@ -651,7 +653,7 @@ def test_closing_while_a_source_is_silent_takes_no_time(lab: Laboratory) -> None
     began = time.monotonic()
     run.close()
     assert time.monotonic() - began < IN_TIME
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
 
 
@@ -662,7 +664,7 @@ def test_closing_while_waiting_to_ask_again_takes_no_time(lab: Laboratory) -> No
     began = time.monotonic()
     run.close()
     assert time.monotonic() - began < IN_TIME
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
 
 
@@ -695,6 +697,7 @@ def test_a_source_that_cannot_be_woken_stops_at_its_next_byte(lab: Laboratory) -
     began = time.monotonic()
     run.close()
     assert time.monotonic() - began < IN_TIME
+    until(lambda: len(workers()) == 1)
     (left_behind,) = workers()
     wake.set()
     left_behind.join(IN_TIME)
@@ -712,7 +715,7 @@ def test_ctrl_c_comes_through_and_lets_go_of_everything(lab: Laboratory) -> None
         next(run)
     with pytest.raises(KeyboardInterrupt):
         run.throw(KeyboardInterrupt())
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
 
 
@@ -729,7 +732,7 @@ def test_a_run_cancelled_from_elsewhere_ends_as_cancelled(lab: Laboratory, momen
     finished = last(events)
     assert (finished.outcome, finished.exit_code) == ("cancelled", 130)
     assert {(result.status, result.reason) for result in finished.files} == {("cancelled", "cancelled")}
-    assert workers() == []
+    assert all_workers_end()
     assert is_free(lab)
 
 

@@ -43,6 +43,7 @@ from tests.engine.fakes import (
     Gate,
     Laboratory,
     SpyDisk,
+    all_workers_end,
     body,
     code,
     crash,
@@ -53,7 +54,6 @@ from tests.engine.fakes import (
     of,
     refuse,
     sha256,
-    workers,
 )
 from tests.origin import Origin, Request, faults
 from tests.patience import HELD, IN_TIME
@@ -99,7 +99,7 @@ def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
     assert code(events) == 0
     assert got(lab)
     assert all(stream.is_closed for stream in offer.streams)
-    assert not workers()
+    assert all_workers_end()
 
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
@@ -431,7 +431,7 @@ def test_a_full_disk_met_by_a_parallel_connection_ends_the_run(lab: Laboratory) 
     events = lab.ensure(MODEL, runtime=together(lab, store=store))
     assert code(events) == last(events).exit_code != 0
     assert not list(lab.root.glob("blobs/**/*"))[1:] or not lab.place(MODEL, "f.bin").exists()
-    assert not workers()
+    assert all_workers_end()
 
 
 def test_the_failure_of_a_connection_is_raised_where_it_is_asked_for(lab: Laboratory) -> None:
@@ -475,7 +475,7 @@ def test_cancelling_keeps_the_bytes_of_all_connections(lab: Laboratory) -> None:
     cancel.cancel()
     following.join(IN_TIME)
     assert not following.is_alive()
-    assert not workers()
+    assert all_workers_end()
     assert lab.store.held(MODEL.files[0]) == 5 * 3 * 20_000
     offer = Laboratory(lab.root).serve(CONTENT, OK)
     other = Laboratory(lab.root)

@@ -35,6 +35,7 @@ from tests.engine.fakes import (
     FakeTime,
     Laboratory,
     SpyDisk,
+    all_workers_end,
     body,
     code,
     crash,
@@ -46,8 +47,8 @@ from tests.engine.fakes import (
     sha256,
     statuses,
     story,
-    workers,
 )
+from tests.patience import IN_TIME
 
 LARGE, SMALL = body(300_000, 1), body(1_000, 2)
 MODEL = model("m", {"small.json": SMALL, "dir/large.bin": LARGE})
@@ -340,7 +341,7 @@ def test_two_versions_are_told_apart(lab: Laboratory) -> None:
     events = lab.verify(*versions)
     assert [result.status for result in last(events).files] == ["completed", "failed"]
     lab.serve(contents[1])
-    repaired = lab.verify(*versions, repair=True, runtime=lab.runtime(lock_timeout=1))
+    repaired = lab.verify(*versions, repair=True, runtime=lab.runtime(lock_timeout=IN_TIME))
     assert code(repaired) == 0
     assert [lab.read(version, "f.bin") for version in versions] == contents
 
@@ -353,7 +354,7 @@ def test_both_versions_can_be_repaired_in_one_run(lab: Laboratory) -> None:
         overwrite(lab.place(version, "f.bin"), body(1_000, 3))
     lab.serve(contents[0])
     lab.serve(contents[1], NOT_FOUND)
-    events = lab.verify(*versions, repair=True, runtime=lab.runtime(lock_timeout=1))
+    events = lab.verify(*versions, repair=True, runtime=lab.runtime(lock_timeout=IN_TIME))
     assert [result.status for result in last(events).files] == ["completed", "failed"]
     assert code(lab.verify(versions[0])) == 0
     assert code(lab.verify(versions[1])) == 5
@@ -384,7 +385,7 @@ def test_a_time_limit_ends_the_look_and_says_what_was_not_looked_at(installed: L
         passing.clock.now += 20.0 * isinstance(event, FileStarted)
     assert code(events) == 10
     assert {status for status, reason in reasons(events).values() if reason == "timeout"} == {"cancelled"}
-    assert workers() == []
+    assert all_workers_end()
 
 
 def test_a_cancelled_look_ends_as_cancelled(installed: Laboratory) -> None:
@@ -403,7 +404,7 @@ def test_the_look_can_be_closed_at_any_event(lab: Laboratory, count: int) -> Non
     events = verify(lab.runtime(), VerifyRequest([wanted]))
     told = [next(events) for _ in range(count)]
     events.close()  # type: ignore[attr-defined]
-    assert workers() == []
+    assert all_workers_end()
     assert len(told) == count
 
 

@@ -11,8 +11,9 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import Event, FileKept
 from modelfetch.engine.workers import LEAVE_SECONDS, More, Task, merge
-from tests.engine.fakes import Gate, workers
+from tests.engine.fakes import Gate, all_workers_end, workers
 from tests.patience import HELD, IN_TIME
+from tests.server.running import until
 
 
 def told(name: str) -> FileKept:
@@ -87,7 +88,7 @@ def test_an_error_is_raised_after_the_items_before_it_and_ends_the_others() -> N
     with pytest.raises(ValueError, match="on purpose"):
         list(happened)
     assert cancel.cancelled
-    assert workers() == []
+    assert all_workers_end()
 
 
 def test_even_an_exit_is_raised_instead_of_waiting_for_the_worker_forever() -> None:
@@ -138,7 +139,7 @@ def test_closing_cancels_what_runs_and_what_waits() -> None:
     happened.close()
     assert cancel.cancelled
     assert sorted(ended) == [0, 1]
-    assert workers() == []
+    assert all_workers_end()
 
 
 @pytest.mark.slow
@@ -155,10 +156,9 @@ def test_closing_leaves_a_worker_behind_that_cannot_be_woken() -> None:
     began = time.monotonic()
     happened.close()
     assert LEAVE_SECONDS <= time.monotonic() - began < IN_TIME
-    assert [worker.daemon for worker in workers()] == [True]
+    until(lambda: [worker.daemon for worker in workers()] == [True])
     free.set()
-    for worker in workers():
-        worker.join(IN_TIME)
+    assert all_workers_end()
 
 
 @pytest.mark.slow
@@ -176,15 +176,14 @@ def test_a_run_cancelled_by_somebody_else_does_not_wait_for_the_deaf() -> None:
     with pytest.raises(Cancelled):
         next(happened)
     free.set()
-    for worker in workers():
-        worker.join(IN_TIME)
+    assert all_workers_end()
 
 
 def test_a_run_that_ended_is_not_cancelled() -> None:
     cancel = Cancellation()
     list(merge([task("a")], 1, cancel))
     assert not cancel.cancelled
-    assert workers() == []
+    assert all_workers_end()
 
 
 def test_closing_nested_work_ends_its_own_workers_only() -> None:
@@ -205,7 +204,7 @@ def test_closing_nested_work_ends_its_own_workers_only() -> None:
     inner.close()
     assert nested.cancelled
     assert not cancel.cancelled
-    assert len(workers()) == 1
+    until(lambda: len(workers()) == 1)
     outer_gate.opened.set()
     assert [item for item in outer if item is not None] == [told("opened")]
 
@@ -221,7 +220,7 @@ def test_a_task_may_add_tasks(threads: int) -> None:
         told("first"),
         *(told(f"{name}{n}") for name in ("second", "third") for n in (0, 1)),
     }
-    assert workers() == []
+    assert all_workers_end()
 
 
 def test_an_exception_in_the_follower_cancels_too() -> None:
@@ -238,4 +237,4 @@ def test_an_exception_in_the_follower_cancels_too() -> None:
     with pytest.raises(KeyboardInterrupt):
         happened.throw(KeyboardInterrupt())
     assert cancel.cancelled
-    assert workers() == []
+    assert all_workers_end()
