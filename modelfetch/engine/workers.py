@@ -98,9 +98,10 @@ def merge(
             if item.error is not None:
                 raise item.error
     finally:
+        pool.stop()  # first: whoever ends because it is cancelled must not start a task that waits
         if running:
             cancel.cancel()
-        pool.end()
+        pool.join()
 
 
 class _Pool(Generic[Item]):
@@ -130,11 +131,14 @@ class _Pool(Generic[Item]):
             self._changed.notify_all()
         self.start()
 
-    def end(self) -> None:
-        """Start no further task, and wait a moment until those that run have ended."""
+    def stop(self) -> None:
+        """Start no further task."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait a moment until the tasks that run have ended."""
         join(self._workers, LEAVE_SECONDS)
 
     def _work(self) -> None:

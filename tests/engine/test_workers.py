@@ -119,8 +119,17 @@ def test_silence_is_told() -> None:
     assert [item for item in happened if item is not None] == [told("late")]
 
 
-def test_closing_cancels_what_runs_and_what_waits() -> None:
-    cancel, ended = Cancellation(), list[int]()
+class SlowToCancel(Cancellation):
+    """Cancels, and then takes until those who were cancelled have ended."""
+
+    def cancel(self) -> None:
+        super().cancel()
+        assert all_workers_end()
+
+
+@pytest.mark.parametrize("kind", [Cancellation, SlowToCancel])
+def test_closing_cancels_what_runs_and_what_waits(kind: type[Cancellation]) -> None:
+    cancel, ended = kind(), list[int]()
     gates = [Gate(cancel) for _ in range(5)]
 
     def stuck(n: int) -> Task[str]:
