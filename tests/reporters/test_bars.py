@@ -30,6 +30,7 @@ from modelfetch.reporters.bars_draw import DrawOptions, draw
 from modelfetch.reporters.bars_layout import columns, scene, shorten
 from modelfetch.reporters.terminal_text import ASCII, UNICODE, Symbols
 from modelfetch.settings.secret_values import KnownSecrets
+from tests.patience import IN_TIME
 from tests.screen import Screen
 from tests.scripted import (
     FILES,
@@ -389,7 +390,7 @@ def test_several_models_each_get_their_line() -> None:
 def test_rich_draws_by_itself_between_two_events() -> None:
     out = io.StringIO()
     bars = Bars(out, console=Console(file=out, width=100, height=24, force_terminal=True))
-    waited = time.monotonic() + 2
+    waited = time.monotonic() + IN_TIME
 
     class Patient:
         def report(self, record: object) -> None:
