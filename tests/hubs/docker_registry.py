@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from tests.e2e.ports import lasting_ports
 from tests.patience import IN_TIME
 
 PROGRAM = shutil.which("docker-registry")
@@ -42,8 +43,8 @@ class DockerRegistry:
     def __init__(
         self, root: Path, auth: dict[str, Any] | None = None, address: tuple[str, int] = ("127.0.0.1", 0)
     ) -> None:
-        with socket.create_server(address) as free:
-            self.port = free.getsockname()[1]
+        self.port = address[1] or lasting_ports(1)[0]
+        socket.create_server((address[0], self.port)).close()
         self.host = address[0] if self.port == 80 else f"{address[0]}:{self.port}"
         self._address = (address[0], self.port)
         self._log = root / "registry.log"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.e2e.ports import lasting_ports
 from tests.patience import IN_TIME
 
 PROGRAM = shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
+CATALOGS = ("s3.port.iceberg", "s3.port.lance")
+"""Options of new versions: further servers at ports that are always the same, so only one store could run."""
 STARTED_IN = max(IN_TIME, 60.0)
 """Seconds until it answers: it elects a leader first."""
 
@@ -29,7 +31,8 @@ class SeaweedFS:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        master, volume, filer, self.port = _free_ports(4)
+        ports = lasting_ports(8)
+        master, volume, filer, self.port = zip(ports[::2], ports[1::2], strict=True)
         self._log = root / "weed.log"
         (root / "data").mkdir()
         self._line = [
@@ -50,6 +53,7 @@ class SeaweedFS:
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=256",
             "-volume.max=20",
+            *_without_catalogs(),
         ]
 
     @property
@@ -101,11 +105,7 @@ class SeaweedFS:
         self._end()
 
 
-def _free_ports(count: int) -> list[tuple[int, int]]:
-    """Pairs of ports that are free now."""
-    with ExitStack() as stack:
-        ports = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            for _ in range(2 * count)
-        ]
-    return list(zip(ports[::2], ports[1::2], strict=True))
+def _without_catalogs() -> list[str]:
+    """The options that leave out the servers for tables, as far as this version has them."""
+    done = subprocess.run([str(PROGRAM), "server", "-h"], capture_output=True, text=True, check=False)
+    return [f"-{option}=0" for option in CATALOGS if option in done.stdout + done.stderr]
