@@ -46,6 +46,8 @@ class PushRegistry(Registry):
     """The next chunk waits after so many bytes, until :attr:`go` is set."""
     held: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the rest of that chunk was stored, or what came of it."""
 
     def handler(self) -> type[Handler]:
         return PushHandler
@@ -149,6 +151,8 @@ class PushHandler(Handler):
             self.close_connection = True
             return
         self._store(number, size)
+        if owner.held.is_set():
+            owner.over.set()
         self._where(202, number, end=CHUNK if owner.is_stale and start else None)
 
     def _store(self, number: str, size: int) -> None:

@@ -72,8 +72,8 @@ class Counting:
     def _pump(self, source: socket.socket, target: socket.socket, is_counted: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self.passed += len(data) * is_counted  # before whoever gets the bytes can act on them
                 target.sendall(data)
-                self.passed += len(data) * is_counted
                 if self.cut_at is not None and self.passed >= self.cut_at:
                     self.cut_at = None
                     break
@@ -178,6 +178,7 @@ def test_a_push_whose_process_ended_continues_in_the_middle_of_the_file(
             assert registry.held.wait(IN_TIME)
             ended = running.interrupt(number)
         registry.go.set()
+        assert registry.over.wait(IN_TIME)
         assert ended.code == (130 if number is signal.SIGINT else -9)
         if number is signal.SIGINT:
             assert ended.stderr_lines("cancelled; run the command again to continue")
