@@ -16,12 +16,13 @@ import pytest
 
 from modelfetch.engine.events import ErrorInfo, Event, ModelReady, RunFinished, RunStarted
 from modelfetch.remote import Address, ServerClient
-from tests.e2e.command import Command, Result, Running, assert_fails
+from tests.e2e.command import Command, Result, Running, assert_fails, bend
+from tests.e2e.ports import lasting_ports
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.origin import Origin, ServedModel, faults, model
-from tests.patience import IN_TIME, PATIENT
+from tests.patience import HELD, IN_TIME, PATIENT
 from tests.remote.scripted import (
     DONE,
     Script,
@@ -37,6 +38,9 @@ from tests.remote.scripted import (
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
 MIB = 1 << 20
+SLOW = MIB / 8
+"""Bytes per second and connection of what takes minutes."""
+SMALL = 1000
 TOKEN = "token-of-the-tests"
 
 
@@ -48,20 +52,17 @@ class House:
         self.client = Command(tmp_path / "client")
         self.client.environment["MODELFETCH_CATALOG"] = ""
         self.url = ""
+        [self.port] = lasting_ports(1)
 
     @contextmanager
-    def open(self, port: int = 0) -> Iterator[Running]:
-        """Run the server; it knows the models that were served before."""
-        with self.server.start("serve", "--port", f"{port}", "--token", TOKEN) as running:
+    def open(self) -> Iterator[Running]:
+        """Run the server, each time at the same port; it knows the models that were served before."""
+        with self.server.start("serve", "--port", f"{self.port}", "--token", TOKEN) as running:
             running.until(lambda running: "\n" in running.out)
             self.url = running.out.strip()
             self.client.environment["MODELFETCH_SERVER"] = self.url
             self.process = running.process
             yield running
-
-    @property
-    def port(self) -> int:
-        return int(re.findall(r":(\d+)/", self.url)[0])
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
@@ -88,14 +89,11 @@ def house(tmp_path: Path) -> House:
 
 
 @contextmanager
-def slow(house: House, size: int = 64 * MIB, *, pace: float = MIB) -> Iterator[tuple[Origin, ServedModel]]:
-    """A model that takes longer than any test unless it is ended before, and the server for it.
-
-    It takes a minute over one connection; the pace is that of each.
-    """
+def slow(house: House, size: int = 64 * MIB, *, pace: float = SLOW) -> Iterator[tuple[Origin, ServedModel]]:
+    """A model that takes longer than any test unless it is ended before, and the server for it."""
     house.server.environment |= PATIENT
     with Origin(pace=pace) as origin:
-        files = {"big.bin": size, "small.bin": 1000}
+        files = {"big.bin": size, "small.bin": SMALL}
         served = house.server.serve(model(origin, files, catalog=house.server.catalog))
         with house.open():
             yield origin, served
@@ -108,6 +106,11 @@ def held(house: House, size: int, at: int) -> Iterator[tuple[Origin, ServedModel
     with slow(house, size, pace=16 * MIB) as (origin, served):
         origin.fault("big.bin", faults.stall(at, until=release), times=1)
         yield origin, served, release
+
+
+def wait_for_what_is_cancelled(house: House) -> None:
+    """Let the client wait for the end of its job after a signal, for as long as a loaded machine takes."""
+    bend(house.client, f"from modelfetch.remote import client\nclient.CANCEL_SECONDS = {HELD}")
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def in_the_middle(running: Running) -> bool:
 
     The first of those lines are written after two seconds of the run.
     """
-    return received(running) >= MIB or "to fetch" in running.err
+    return received(running) > SMALL or "to fetch" in running.err
 
 
 def facts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -175,7 +178,7 @@ def test_the_bars_are_those_of_a_run_here(house: House) -> None:
 
 def test_several_models_are_followed_together(house: House) -> None:
     house.server.environment |= PATIENT
-    with Origin(pace=MIB) as origin:
+    with Origin(pace=SLOW) as origin:
         catalog = house.server.catalog
         files = {name: {f"{name}.bin": 64 * MIB} for name in ("one", "two")}
         models = [model(origin, files[name], name=name, catalog=catalog) for name in files]
@@ -269,6 +272,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
         assert result.err.splitlines()[-1].startswith("cancelled")
         assert not any(path.name == "big.bin" for path in house.server.files("models"))
         kept = house.jobs[0]["received"]
+        origin.until(lambda origin: all(request.finished for request in origin.requests))
         assert_fails(house.client("cancel", job), 2, "ended already")
         before, origin.pace = origin.bytes_sent, None
         retried = house.client("retry", job)
@@ -283,6 +287,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
 
 
 def test_the_table_of_jobs(house: House) -> None:
+    wait_for_what_is_cancelled(house)
     with slow(house), house.client.start(*house.ensure("m")) as running:
         running.until(in_the_middle)
         running.until(lambda _: house.jobs[0]["eta"] is not None)
@@ -293,11 +298,11 @@ def test_the_table_of_jobs(house: House) -> None:
     assert under_way[0].split() == ["id", "model", "status", "percent", "size", "speed", "ETA", "age"]
     duration = r" +(\d+m )?\d+s"
     assert re.fullmatch(
-        rf"job-[0-9a-f]{{8}}  m +fetching +\d+%  +\S+ MB / 67\.1 MB  +\S+ .B/s{duration}{duration}",
+        rf"job-[0-9a-f]{{8}}  m +fetching +\d+%  +\S+ .B / 67\.1 MB  +\S+ .B/s{duration}{duration}",
         under_way[1],
     )
     assert re.fullmatch(
-        rf"job-[0-9a-f]{{8}}  m +cancelled +\d+% .* MB / 67\.1 MB +- +-{duration}", over.lines[1]
+        rf"job-[0-9a-f]{{8}}  m +cancelled +\d+% .* .B / 67\.1 MB +- +-{duration}", over.lines[1]
     )
     assert [job["status"] for job in document["jobs"]] == ["cancelled"]
 
@@ -319,6 +324,7 @@ def interrupted(running: Running, ready: Callable[[Running], bool], number: int,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_what_this_command_began(house: House, number: int) -> None:
+    wait_for_what_is_cancelled(house)
     with slow(house):
         with house.client.start(*house.ensure("m")) as running:
             result = interrupted(running, in_the_middle, number)
@@ -341,6 +347,7 @@ def test_a_server_that_is_asked_to_end_ends_the_command_with_143(house: House) -
 
 
 def test_a_signal_ends_json_with_the_servers_own_end(house: House) -> None:
+    wait_for_what_is_cancelled(house)
     with slow(house), house.client.start(*house.ensure("m"), "--json") as running:
         result = interrupted(running, in_the_middle, signal.SIGINT)
     assert (result.code, result.err) == (130, "")
@@ -397,11 +404,10 @@ def test_after_kill_9_the_follower_is_told_and_a_retry_resumes(house: House) -> 
         follower = stack.enter_context(house.client.start(*house.ensure("m")))
         follower.until(in_the_middle)
         follower.until(lambda _: house.jobs[0]["percent"] >= 60)
-        port = house.port
         running.interrupt(signal.SIGKILL)
         before, origin.pace = origin.bytes_sent, None
         origin.heal()
-        stack.enter_context(house.open(port))
+        stack.enter_context(house.open())
         result = follower.finish()
         assert_fails_as_interrupted(result)
         [new] = house.client("retry", house.jobs[0]["job_id"]).lines
