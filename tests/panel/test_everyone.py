@@ -88,8 +88,9 @@ def test_the_focus_is_always_to_be_seen(panel: Panel) -> None:
         assert outline != "none", panel.page.evaluate("document.activeElement.outerHTML")
 
 
-def test_the_focus_is_not_lost_with_what_had_it(panel: Panel) -> None:
+def test_the_focus_is_not_lost_with_what_had_it(home: House, panel: Panel) -> None:
     """Cancel becomes Retry under the finger; what is cleared hands it to the section around."""
+    home.hold("focused", 1_000_000)
     panel.install("focused")
     panel.watch("focused", 5)
     panel.button(panel.card("focused"), "Cancel").focus()

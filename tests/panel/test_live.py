@@ -17,11 +17,13 @@ pytestmark = pytest.mark.browser
 
 def test_a_reload_in_the_middle_changes_nothing(home: House, panel: Panel) -> None:
     """The same job goes on, from where it is, without the token in the address."""
+    [release] = home.hold("reloads", 1_000_000)
     panel.install("reloads")
     before = panel.watch("reloads", 20)
     panel.page.reload()
     panel.is_live()
     assert panel.watch("reloads", 0) >= before
+    release.set()
     panel.reaches("reloads", "done")
     assert len(home.origin.asked("*/reloads/*/model.onnx")) == 1
 
@@ -29,6 +31,7 @@ def test_a_reload_in_the_middle_changes_nothing(home: House, panel: Panel) -> No
 def test_two_tabs_show_the_same_and_either_may_cancel(home: House, panel: Panel, tabs: Open) -> None:
     """A job of one tab is a job of the other."""
     other = tabs(home).enter()
+    home.hold("shared", 2_000_000)
     panel.install("shared")
     other.watch("shared", 20)
     other.press("shared", "Cancel")
@@ -44,6 +47,7 @@ def test_a_restart_of_the_server_is_survived(tmp_path: Path, browser: object, ta
         made.serve("outlives", {"model.onnx": 4_000_000})
 
     with house(tmp_path, furnish) as own:
+        own.hold("outlives", 2_000_000)
         panel = tabs(own).enter()
         panel.install("outlives")
         panel.watch("outlives", 40)
@@ -62,10 +66,12 @@ def test_a_restart_of_the_server_is_survived(tmp_path: Path, browser: object, ta
 
 def test_a_job_that_waits_says_for_whom(home: House, panel: Panel) -> None:
     """A command got there first: its process is named, and how far it is; then the job is done too."""
+    [release] = home.hold("waits", 2_000_000)
     with home.cli.start("ensure", "waits") as command:
         home.origin.until(lambda origin: bool(origin.asked("*/waits/*")))
         panel.install("waits")
         panel.says("waits", re.compile(rf"Waiting for process {command.process.pid} .*MB of 4\.00 MB"))
+        release.set()
         panel.reaches("waits", "done")
         panel.says("waits", "nothing to fetch")
     assert len(home.origin.asked("*/waits/*")) == 1
@@ -88,6 +94,7 @@ def test_a_run_of_the_command_line_is_shown_and_cannot_be_touched(
         panel.reaches("before", "done")
         panel.press("before", "Clear")
         panel.expect(empty).to_contain_text("Nothing is downloading")
+        own.hold("typed-in", 2_000_000)
         with own.cli.start("ensure", "typed-in") as command:
             card = panel.card("typed-in")
             panel.expect(card).to_contain_text(f"On the command line: process {command.process.pid}")
@@ -112,14 +119,16 @@ def test_a_tab_out_of_sight_gives_its_stream_back(home: House, tabs: Open) -> No
     }"""
     connection = panel.page.locator("#connection")
     panel.page.evaluate(look, True)
-    panel.page.clock.run_for(35_000)
+    stream = f"{home.url}v1/jobs/stream"
+    with panel.page.expect_event("requestfailed", lambda request: request.url == stream):
+        panel.page.clock.run_for(35_000)
     panel.expect(connection).to_have_attribute("data-phase", "resting")
-    assert streams[f"{home.url}v1/jobs/stream"] == 0
+    assert streams[stream] == 0
     panel.page.evaluate(look, False)
     panel.expect(connection).to_have_attribute("data-phase", "live")
 
 
-def test_changes_are_read_out_and_progress_is_not(panel: Panel) -> None:
+def test_changes_are_read_out_and_progress_is_not(home: House, panel: Panel) -> None:
     """The live region has the states, not each percentage."""
     panel.page.evaluate(
         """() => {
@@ -129,10 +138,12 @@ def test_changes_are_read_out_and_progress_is_not(panel: Panel) -> None:
             new MutationObserver(hear).observe(region, { childList: true });
         }"""
     )
+    [release] = home.hold("announced", 500_000)
     panel.install("announced")
+    panel.page.wait_for_function("() => window.said.join().includes('Fetching')")
+    release.set()
     panel.reaches("announced", "done")
     panel.page.wait_for_function("() => window.said.join().includes('Done.')")
     said = panel.page.evaluate("window.said")
-    assert any("Fetching" in words for words in said)
     assert len(said) < 8
     assert not any(re.search(r"\d%", words) for words in said)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.e2e.ports import lasting_ports
 from tests.panel.conftest import LONG, Open
 from tests.panel.house import House, house
 from tests.panel.panel import Panel
@@ -80,11 +81,6 @@ def _until_it_listens(port: int) -> None:
             return
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
@@ -98,7 +94,7 @@ def test_everything_works_through_it(
     tmp_path: Path, browser: object, tabs: Open, path: str, headers: str
 ) -> None:
     """What needs an origin of its own, what streams, what is posted and what is deleted."""
-    port = _free_port()
+    [port] = lasting_ports(1)
     public = f"https://localhost:{port}{path}"
 
     def furnish(made: House) -> None:
@@ -114,6 +110,7 @@ def test_everything_works_through_it(
         panel.install("far-away")
         panel.watch("far-away", 10)
         panel.reaches("far-away", "done")
+        own.hold("given-up", 1_000_000)
         panel.install("given-up")
         panel.watch("given-up", 5)
         panel.press("given-up", "Cancel")
