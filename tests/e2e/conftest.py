@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command, InProcess
+from modelfetch.store import partial
+from tests.e2e.command import PATIENCE, Command, InProcess
 from tests.origin import Origin
 
 _POSIX = ("ci", "demo", "doctor", "interrupt", "output", "streams", "surroundings")
@@ -24,6 +25,12 @@ def cli(tmp_path: Path) -> Command:
 @pytest.fixture
 def inside(tmp_path: Path) -> InProcess:
     return InProcess(tmp_path)
+
+
+@pytest.fixture
+def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of this process that ends in the middle keeps every byte, however long it takes to hash them."""
+    monkeypatch.setattr(partial, "CLOSE_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import modelfetch
-from tests.e2e.command import NOWHERE, Command
+from tests.e2e.command import NOWHERE, PATIENCE, Command
 from tests.hubs.huggingface import HuggingFaceHub
 
 pytestmark = pytest.mark.slow  # the same is tested in one process
@@ -118,7 +118,7 @@ def on_a_terminal(person: Person, typed: bytes, *words: str) -> tuple[int, str]:
         start_new_session=True,
     )
     os.close(follower)
-    seen, deadline = b"", time.monotonic() + 40
+    seen, deadline = b"", time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if select.select([leader], [], [], 0.05)[0]:
             try:
@@ -133,7 +133,7 @@ def on_a_terminal(person: Person, typed: bytes, *words: str) -> tuple[int, str]:
             typed = b""
         if process.poll() is not None and not select.select([leader], [], [], 0)[0]:
             break
-    code = process.wait(10)
+    code = process.wait(PATIENCE)
     os.close(leader)
     assert process.stdout is not None
     process.stdout.close()

@@ -98,7 +98,7 @@ def test_stream_tells_a_failure_and_raises_none(origin: Origin, served: ServedMo
     assert (last.event.exit_code, last.event.error.code) == (6, "unavailable")
 
 
-@pytest.mark.usefixtures("served")
+@pytest.mark.usefixtures("served", "keeps_all")
 def test_closing_the_stream_cancels_and_keeps_what_came(cli: Command, origin: Origin) -> None:
     model(origin, {"a.bin": 3_000_000}, name="large", catalog=cli.catalog)  # too large to come in a batch
     origin.fault("a.bin", faults.stall(0.5), times=1)

@@ -20,6 +20,7 @@ from modelfetch.pins.imported import pin, planned
 from modelfetch.workspace import Workspace
 from tests.bundle.material import archive
 from tests.e2e.command import Command, InProcess, assert_fails, bend
+from tests.patience import HELD
 
 pytestmark = pytest.mark.slow  # the same is tested in one process
 
@@ -311,15 +312,19 @@ def test_wrong_calls_say_what_to_do(machine: InProcess, words: list[str], code: 
     assert os.listdir(machine.work) == before
 
 
-SLOW_DISK = """
+STOPPING_DISK = f"""
 import os, time
 real = os.pwrite
-def pwrite(*arguments):
-    time.sleep(float(os.environ.get("WRITE_SECONDS", "0")))
-    return real(*arguments)
+left = int(os.environ.get("DISK_STOPS_AFTER", 1 << 40))
+def pwrite(descriptor, data, offset):
+    global left
+    left -= len(data)
+    if left < 0:
+        time.sleep({HELD})
+    return real(descriptor, data, offset)
 os.pwrite = pwrite
 """
-"""A disk that takes its time: the middle of a file lasts."""
+"""A disk that takes so many bytes and then stops: the middle of a file lasts."""
 
 
 @pytest.mark.slow  # two processes
@@ -330,8 +335,8 @@ def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Pa
     prepare(machine, "large", {"model.bin": large})
     bundle = tmp_path / "b.tar"
     assert machine("bundle", "create", "large", "-o", bundle, "--form", form).code == 0
-    bend(cli, SLOW_DISK)
-    with cli.start("bundle", "import", bundle, WRITE_SECONDS="0.1") as running:
+    bend(cli, STOPPING_DISK)
+    with cli.start("bundle", "import", bundle, DISK_STOPS_AFTER=f"{200 << 20}") as running:
         running.until(lambda _: any(is_filled(path) for path in cli.files("partial")))
         running.process.kill()
         running.process.wait()

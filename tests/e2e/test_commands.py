@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # real processes, one after the other
 
 
 @pytest.fixture
-def served(cli: Command, origin: Origin) -> ServedModel:
+def served(cli: Command, origin: Origin, keeps_all: None) -> ServedModel:
     """A model that is known, and not here."""
     with Origin() as mirror:
         files = {"big.bin": 4_000_000, "a/small.bin": 10}

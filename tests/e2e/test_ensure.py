@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.command import Command, InProcess, Result
-from tests.origin import Origin, ServedModel, faults, model, whisper_like
+from tests.origin import Origin, Request, ServedModel, faults, model, whisper_like
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,13 @@ def test_files_limit_rate_only_and_to(cli: InProcess, origin: Origin, tmp_path: 
         files = {"a/one.bin": 250_000, "two.bin": 250_000, "three.bin": 1}
         served = cli.serve(model(origin, files, mirrors=[mirror], catalog=cli.catalog))
         to = tmp_path / "also here"
+        sent: list[int] = []
+
+        def note(_: Request) -> bool:
+            sent.append(origin.bytes_sent)
+            return False
+
+        origin.fault("*", faults.stall(), when=note)
         result = cli(
             *("ensure", "m", "--json", "--files", "1", "--limit-rate", "500k"),
             *("--only", "huggingface", "--to", to),
@@ -97,8 +103,8 @@ def test_files_limit_rate_only_and_to(cli: InProcess, origin: Origin, tmp_path: 
         assert mirror.requests == []
     assert [(to / path).read_bytes() for path in files] == [each.data for each in served.contents.values()]
     assert cli.has(served)
-    spans = sorted((request.started, request.finished or 0.0) for request in origin.requests)
-    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+    sizes = [request.sent for request in origin.requests]
+    assert sent == [sum(sizes[:number]) for number in range(len(sizes))], "before each request"
     assert result.records[-1]["seconds"] >= 500_001 / 500_000 - 0.3
 
 
@@ -128,6 +134,7 @@ def test_force_fetches_everything_again(cli: InProcess, origin: Origin) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("keeps_all")
 def test_timeout_ends_the_run_and_keeps_what_came(cli: InProcess) -> None:
     with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 8_000_000}, catalog=cli.catalog))

@@ -328,8 +328,8 @@ def test_a_failed_and_an_interrupted_run_are_remembered(cli: Command) -> None:
         origin.heal()
         origin.forget()
         origin.fault("*", faults.stall(0.5))
-        with cli.start("ensure", "m") as running:
-            running.until(lambda _: bool(origin.requests) and origin.requests[-1].sent > 0)
+        with cli.start("ensure", "m", "--json") as running:
+            running.until(lambda running: '"received":1000000' in running.out)
             assert running.interrupt().code == 130
     runs = cli("history", "--json").document["runs"][::-1]
     assert [(run["outcome"], run["exit_code"]) for run in runs] == [("failed", 6), ("cancelled", 130)]

@@ -15,7 +15,7 @@ from modelfetch.engine.events import Event, RunFinished, RunStarted
 from modelfetch.engine.record import Record
 from modelfetch.workspace import Workspace
 from tests import plain
-from tests.e2e.command import Command, Result, Running, bend
+from tests.e2e.command import Command, Result, Running, bend, keep_all, noted
 from tests.origin import Fault, Origin, ServedModel, faults, model
 from tests.patience import IN_TIME, PATIENT
 
@@ -52,7 +52,7 @@ def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli:
         served = serve(cli, origin, 16 * MIB)
         origin.fault("a.bin", faults.stall(9 * MIB), times=1)
         with cli.start("ensure", "m", "--json") as running:
-            running.until(lambda running: received(running) >= 8 * MIB)
+            running.until(lambda _: noted(cli) >= 8 * MIB)
             killed = running.interrupt(signal.SIGKILL)
         assert killed.code == -signal.SIGKILL
         assert cli.files("models") == []
@@ -71,6 +71,7 @@ def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli:
 )
 def test_a_signal_ends_a_transfer_at_once_and_keeps_what_came(cli: Command, number: int, code: int) -> None:
     cli.environment |= PATIENT
+    keep_all(cli)
     with Origin() as origin:
         served = serve(cli, origin, 4 * MIB)
         origin.fault("a.bin", faults.stall(2 * MIB), times=1)

@@ -27,7 +27,7 @@ def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(
     cli: Command, origin: Origin, served: ServedModel
 ) -> None:
     """The screen refuses a line that is too wide; without colors the bars are still told apart."""
-    origin.pace = 10_000
+    origin.pace = 2_000
 
     def hurry(picture: str) -> None:
         if re.search(r"encoder_model\.onnx.*%", picture) and re.search("of 9 files.*%", picture):

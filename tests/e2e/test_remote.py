@@ -16,7 +16,7 @@ import pytest
 
 from modelfetch.engine.events import ErrorInfo, Event, ModelReady, RunFinished, RunStarted
 from modelfetch.remote import Address, ServerClient
-from tests.e2e.command import Command, Result, Running, assert_fails, bend
+from tests.e2e.command import Command, Result, Running, assert_fails, bend, keep_all, noted
 from tests.e2e.ports import lasting_ports
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
@@ -260,6 +260,7 @@ def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
 
 
 def test_cancel_retry_and_attach(house: House) -> None:
+    keep_all(house.server)
     with slow(house) as (origin, served):
         with house.client.start(*house.ensure("m")) as follower:
             follower.until(in_the_middle)
@@ -404,6 +405,7 @@ def test_after_kill_9_the_follower_is_told_and_a_retry_resumes(house: House) -> 
         follower = stack.enter_context(house.client.start(*house.ensure("m")))
         follower.until(in_the_middle)
         follower.until(lambda _: house.jobs[0]["percent"] >= 60)
+        follower.until(lambda _: noted(house.server) >= 4 * MIB)
         running.interrupt(signal.SIGKILL)
         before, origin.pace = origin.bytes_sent, None
         origin.heal()

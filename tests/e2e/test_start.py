@@ -8,13 +8,14 @@ import re
 import select
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 
 from tests.e2e.command import PATIENCE, Command
-from tests.origin import Origin, model
+from tests.origin import Origin, faults, model
 
 TOLD = re.compile(r"^-- (\w+) (\S+) (\S+)\s*$", re.MULTILINE)
 """What the hook tells: that a thread imports a module, that one starts a worker, that one connects."""
@@ -144,9 +145,12 @@ def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command,
 @pytest.mark.lean
 def test_bars_and_history_are_loaded_after_it(cli: Command, origin: Origin) -> None:
     served = cli.serve(model(origin, {"a.bin": 1000}, catalog=cli.catalog))
+    release = threading.Event()
+    origin.fault("a.bin", faults.stall(until=release))  # else all might be over before there were bars
     with closing(Started(cli, "ensure", served.name)) as started:
         started.read_until_it_imports("rich.live")
         assert "modelfetch.net.http11" in started.imported
+        release.set()
         started.read_until_it_imports("sqlite3")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from modelfetch.server.pin_on_demand import PinOnDemand
-from tests.e2e.command import Command, assert_fails
+from tests.e2e.command import Command, assert_fails, keep_all
 from tests.e2e.relay import Relay
 from tests.hubs.registry import CONFIG, FILEPATH, MODELPACK, OCI_INDEX, OCI_MANIFEST, RAW, Registry, digest_of
 from tests.server.pulling import pulling
@@ -162,6 +162,7 @@ def test_what_another_client_pushed_is_pinned_fetched_and_resumed(
 
 def interrupted(cli: Command, login: dict[str, str]) -> None:
     """Start a transfer, and interrupt it in the middle of the large file."""
+    keep_all(cli)
     env = login | {"MODELFETCH_NETWORK_LIMIT_RATE": "200kB", "MODELFETCH_NETWORK_CONNECTIONS": "1"}
     with cli.start("ensure", "tiny", "--json", **env) as running:
         running.until(lambda each: re.search(r'"received":[1-9]\d{5}', each.out) is not None)
