@@ -202,6 +202,11 @@ def _permanent(status: int, sent: str) -> SourceError:
                 "the proxy requires credentials (407)",
                 hint="Put user and password into HTTPS_PROXY.",
             )
+        case 507:
+            return SourceError(
+                Fault.PROTOCOL,
+                "the server cannot store the file: its disk is full, or cannot be written (507)",
+            )
         case 511:
             return SourceError(
                 Fault.PROTOCOL, "the network requires a login first (511)", hint="Open a browser and log in."

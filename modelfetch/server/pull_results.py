@@ -21,9 +21,14 @@ the disk cannot be read     500      ``disk``
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from modelfetch.model.text import sanitize
 from modelfetch.server.error_responses import Refusal
 
 if TYPE_CHECKING:
@@ -37,11 +42,13 @@ Fetch: TypeAlias = "asyncio.Task[SharedFile | Refusal]"
 """Fetches a file for all requests that wait for it; returns the reason if it cannot be had."""
 
 KEEP_FREE: Final = 1 << 30
-"""Bytes of the disk that fetches for clients leave free: they must not fill it."""
+"""Bytes of the disk that fetches for clients leave free, 1 GiB: they must not fill it."""
 RETRY_SECONDS: Final = 10
 """``Retry-After`` of what may pass, in seconds."""
 _RETRY_AFTER: Final = {"Retry-After": str(RETRY_SECONDS)}
 _LATER: Final = "Try again in some seconds."
+REPORT_SECONDS: Final = 3600.0
+"""Seconds between two lines about a disk that cannot store files: clients repeat their requests."""
 
 
 def result_of(task: asyncio.Task[T | Refusal]) -> T:
@@ -103,7 +110,7 @@ def origin_offline() -> Refusal:
 
 def disk_full() -> Refusal:
     """Make the refusal of a file that cannot be stored."""
-    message = "the disk of this server has no room for the file"
+    message = "the disk of this server has no room for the file, or cannot be written"
     return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
 
 
@@ -116,6 +123,31 @@ def wrong_settings() -> Refusal:
 def unreadable(what: str) -> Refusal:
     """Make the refusal of a server whose disk does not let it read its cache, or something else."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", f"this server cannot read its {what}")
+
+
+class DiskReports:
+    """Tells the operator why files are refused with :func:`disk_full`: without room, no job says so.
+
+    Thread-safe.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next: float | None = None
+
+    def tell(self, why: str) -> None:
+        """Log the reason, unless one was logged within :data:`REPORT_SECONDS`."""
+        now = self._clock()
+        with self._lock:
+            if self._next is not None and now < self._next:
+                return
+            self._next = now + REPORT_SECONDS
+        # A warning, because the default logging prints nothing below that.
+        logging.getLogger(__name__).warning("warning: files for clients cannot be stored: %s", sanitize(why))
 
 
 def queue_full() -> Refusal:

@@ -32,6 +32,7 @@ from modelfetch.server.job_queue import MAX_FILE_JOBS, MAX_QUEUED
 from modelfetch.server.pin_requests import PinRequests
 from modelfetch.server.pull_results import (
     KEEP_FREE,
+    DiskReports,
     Fetch,
     disk_full,
     origin_failed,
@@ -105,6 +106,7 @@ class PullThrough(ShareState):
         self._store = store
         self.on_demand = on_demand
         self._pins = PinRequests(self.waiting)
+        self._disk_reports = DiskReports()
         # These two are used by the event loop only.
         self._fetches: dict[str, Fetch] = {}
         """By digest: those under way, and those that failed a moment ago."""
@@ -256,7 +258,10 @@ class PullThrough(ShareState):
         job, _ = await self.in_thread(self._jobs.submit_file, manifest, file.path)
         inode = await self._until_over(job, file.sha256)
         if job.state.status != "completed":
-            raise refusal_of(job.state.error)
+            refusal = refusal_of(job.state.error)
+            if job.state.error is not None and refusal.code == "disk_full":
+                self._disk_reports.tell(job.state.error.message)
+            raise refusal
         if inode is not None:
             await self.in_thread(self.cache.note_verified, file.sha256, inode)
         found = await self.find(file.sha256)
@@ -288,7 +293,8 @@ class PullThrough(ShareState):
         try:
             needed = sum(file.size - self._store.held(file) for file in files)
             self._store.check_space(needed + KEEP_FREE)
-        except StoreError:
+        except StoreError as error:
+            self._disk_reports.tell(f"{error.message} (1 GiB of it as a reserve)")
             raise disk_full() from None
 
     def _complete(self, manifest: Manifest, sha256: str) -> None:

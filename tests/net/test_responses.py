@@ -400,3 +400,9 @@ def test_a_chain_of_repetitions_ends(wanted: RangeRequest, answers: list[Respons
         assert left_to_give_up(decision.request) < left_to_give_up(wanted)
         wanted = decision.request
     raise AssertionError("four repetitions although there are three things to give up")
+
+
+def test_a_server_with_a_full_disk_is_named_as_such() -> None:
+    error = fails(REST, ResponseHead(507, {}))
+    assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
+    assert "its disk is full" in error.message

@@ -27,7 +27,7 @@ from modelfetch.server import (
 from modelfetch.server.arriving_response import absent
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.interim_responses import InterimResponses
-from modelfetch.server.pull_results import origin_failed, refusal_of
+from modelfetch.server.pull_results import REPORT_SECONDS, DiskReports, origin_failed, refusal_of
 from modelfetch.server.waiting_requests import WaitingRequests
 from modelfetch.share.shared_cache import SharedFile
 from modelfetch.store import Store
@@ -513,3 +513,25 @@ def test_a_model_is_ready_once_its_last_file_was_asked_for(
     [found] = [m for m in server.server.ask("GET", "/v1/models").document["models"] if m["name"] == "m"]
     assert found["present"] is True, found
     assert {path: origin.sent(f"*{path}") for path in FILES} == FILES
+
+
+def test_the_operator_learns_once_an_hour_why_the_disk_takes_no_file(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    reports = DiskReports(lambda: now[0])
+    for now[0] in (0.0, 1.0, REPORT_SECONDS):
+        reports.tell(f"full at {now[0]:.0f} s")
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "full at 0 s",
+        f"full at {REPORT_SECONDS:.0f} s",
+    ]
+
+
+def test_a_full_disk_is_reported_on_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, served: ServedModel, server: Pulling
+) -> None:
+    monkeypatch.setattr(pull_through, "KEEP_FREE", 1 << 62)
+    assert server.get(digest(served, "big.bin")).status == 507
+    assert "files for clients cannot be stored" in caplog.text
+    assert "are needed" in caplog.text
