@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import HANDLED_SIGNALS
 
 from modelfetch.engine.stream import Hangup
-from modelfetch.errors import UsageError
+from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.text import quote, sanitize
 from modelfetch.server.connection_timeouts import HEAD_SECONDS, LOGIN_LIMITS, Connection
 from modelfetch.server.guard import MAX_HEAD_BYTES
@@ -47,6 +47,7 @@ from modelfetch.store.instance import instance_of
 
 if TYPE_CHECKING:
     from modelfetch.server.share_state import ShareState
+    from modelfetch.store import Store
     from modelfetch.workspace import Workspace
 
 MAX_CONNECTIONS: Final = 512
@@ -131,6 +132,7 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
     Raises:
         UsageError: The address cannot be listened on, or token, certificate, key or public URL are invalid.
         ConfigError: A setting is invalid.
+        StoreError: The cache cannot be used.
         KeyboardInterrupt: A signal, after everything has ended.
     """
     token = checked_token(options.token)
@@ -140,6 +142,7 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
     check_sharing(options)
     workspace = ServerWorkspace(flags)
     loaded = workspace.load()
+    check_cache(loaded.store)
     with _bind(options.host, options.port) as listener, loaded.history() as history:
         bound, port = listener.getsockname()[:2]
         if options.share and is_wildcard(bound):
@@ -156,6 +159,21 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
             server = Server(config(app, options), jobs, lambda: listening(address, token), pins)
             with _stop_on_hangup(server):
                 server.run([listener])
+
+
+def check_cache(store: Store) -> None:
+    """Check that the cache can be read, and note that it cannot be written: to clients it would look empty.
+
+    Raises:
+        StoreError: It cannot be read, or does not exist and cannot be made.
+    """
+    store.begun()  # reads a directory of it
+    try:
+        store.check_writable()
+    except StoreError as error:
+        if not store.root.is_dir():
+            raise
+        logging.getLogger(__name__).warning("note: nothing can be fetched: %s", error.message)
 
 
 def _sharing(

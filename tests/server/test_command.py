@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import re
@@ -18,7 +19,10 @@ from typing import Any
 import pytest
 import trustme
 
+from modelfetch.errors import StoreError
+from modelfetch.server.serve import check_cache
 from modelfetch.store import Store
+from modelfetch.store.disk import Disk
 from tests.e2e.command import Command, Running, assert_fails
 from tests.origin import Origin, faults, model
 from tests.patience import IN_TIME, PATIENT
@@ -307,3 +311,24 @@ def test_the_port_is_free_again_at_once(cli: Command) -> None:
         server.running.interrupt(signal.SIGTERM)
     with serve(cli, "--port", port) as server:
         assert str(server.port) == port
+
+
+def test_a_cache_that_is_a_file_is_reported_before_it_listens(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = cli("serve", "--port", "0", "--share", "--cache-dir", str(tmp_path / "file"))
+    assert_fails(result, 7, "is not a directory")
+
+
+class ReadOnlyDisk(Disk):
+    """A disk of which each directory is read-only."""
+
+    def why_not_writable(self, path: Path) -> int:
+        return errno.EROFS
+
+
+def test_a_read_only_cache_is_shared_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(StoreError, match="read-only"):
+        check_cache(Store(tmp_path / "absent", disk=ReadOnlyDisk()))
+    check_cache(Store(tmp_path, disk=ReadOnlyDisk()))
+    assert "nothing can be fetched" in caplog.text
+    assert "read-only" in caplog.text
