@@ -119,7 +119,22 @@ def ci(
     notes(workspace)
     for line in text.splitlines():
         print_line(line)
+    if not target.is_checkout:
+        _note_settings(workspace)
     say(f"save it as {recipe.path} in the root of the repository")
+
+
+def _note_settings(workspace: Workspace) -> None:
+    """Name the settings of the project's file, which a recipe that runs elsewhere does not have.
+
+    They are not written into it: an address may have a password.
+    """
+    from modelfetch.settings.table import BY_NAME
+
+    found = [name for name, origin in workspace.loaded.origins.items() if origin.startswith("project file ")]
+    variables = ", ".join(BY_NAME[name].variable for name in found)
+    if variables:
+        say(f"note: the recipe is without the settings of modelfetch.toml; set there: {variables}")
 
 
 def _check(value: str, form: re.Pattern[str], option: str, example: str) -> None:

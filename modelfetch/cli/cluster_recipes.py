@@ -239,7 +239,14 @@ ANSIBLE: Final = """\
         name: modelfetch
         system: true
         home: /var/lib/modelfetch
+        create_home: false # its mode would be that of home directories, which others often cannot read
         shell: /usr/sbin/nologin
+    - name: Make the directory of the models
+      ansible.builtin.file:
+        path: /var/lib/modelfetch
+        state: directory
+        owner: modelfetch
+        mode: "0755"
     - name: Make the directory of the catalog
       ansible.builtin.file:
         path: /etc/modelfetch/catalog

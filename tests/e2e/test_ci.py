@@ -734,3 +734,25 @@ def test_a_shard_without_a_model_is_a_success(project: Project) -> None:
 @pytest.mark.slow
 def test_a_wrong_shard_is_refused(cli: Command) -> None:
     assert_fails(cli("ensure", "m", "--shard", "3/2"), 2, "--shard", "1/4")
+
+
+@pytest.mark.parametrize("target", [Target.ANSIBLE, Target.SLURM])
+def test_settings_of_the_project_that_a_recipe_lacks_are_named(project: Project, target: Target) -> None:
+    with (project.work / "modelfetch.toml").open("a") as file:
+        file.write('[sources]\nmirrors = ["https://me:secret@a.example/{path}"]\n')
+    result = project("ci", target)
+    assert result.code == 0
+    assert ("MODELFETCH_SOURCES_MIRRORS" in result.err) == (target is Target.ANSIBLE)
+    assert "secret" not in result.err + result.out
+
+
+def test_other_users_of_a_host_can_read_the_models(project: Project) -> None:
+    [play] = yaml.safe_load(project.recipe("ansible"))
+    directories = {
+        each["ansible.builtin.file"]["path"]: each["ansible.builtin.file"]["mode"]
+        for each in play["tasks"]
+        if "ansible.builtin.file" in each
+    }
+    assert directories[play["vars"]["modelfetch_environment"]["MODELFETCH_CACHE_DIR"]] == "0755"
+    [user] = [each["ansible.builtin.user"] for each in play["tasks"] if "ansible.builtin.user" in each]
+    assert user["create_home"] is False  # else its mode depends on the system
