@@ -143,9 +143,10 @@ class SocketTransfer:
                 try:
                     count = self._send_some(until - self._offset)
                 except BlockingIOError:
-                    poll.poll(POLL_MILLISECONDS)
+                    # Before the wait: after it, the client may have read on while this thread got no time.
                     if self._is_stalled():
                         return False
+                    poll.poll(POLL_MILLISECONDS)
                     continue
                 if not count:  # the file was truncated after it was opened
                     return False

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import select
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from modelfetch.server import share_limits
+from modelfetch.server import share_limits, socket_transfer
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.share_counters import MOST_CLIENTS, ShareCounters
 from modelfetch.server.share_limits import LARGEST_PIECE, SMALLEST_PIECE, ShareLimits
@@ -234,6 +237,36 @@ def test_a_cancelled_transfer_ends_at_once_and_closes_its_descriptors(tmp_path: 
         sending.cancel()  # without effect
     assert results == [False]
     assert open_descriptors(str(path)) == 0
+
+
+def test_a_client_that_reads_is_not_blamed_for_a_thread_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, size, now = tmp_path / "file", 32 * MIB, [0.0]
+    path.write_bytes(bytes(size))
+    server, client = pair()
+    client.setblocking(False)
+    numbers = itertools.count()
+
+    class LatePoll:
+        """Every second wait of the transfer takes long, and the client reads meanwhile."""
+
+        def register(self, *_: int) -> None:
+            pass
+
+        def poll(self, _: int) -> None:
+            if next(numbers) % 2:
+                now[0] += 100
+                with suppress(BlockingIOError):
+                    while client.recv(MIB):
+                        pass
+
+    late = SimpleNamespace(poll=LatePoll, POLLOUT=select.POLLOUT)
+    monkeypatch.setattr(socket_transfer, "select", late)
+    monkeypatch.setattr(socket_transfer, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with server, client:
+        assert transfer(path, server, 0, size, seconds=10).run()
+    assert now[0] > 100
 
 
 def test_a_transfer_of_a_file_that_is_too_short_fails(tmp_path: Path) -> None:
