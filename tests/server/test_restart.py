@@ -256,7 +256,7 @@ def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
     jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=FakeClock())
     ids = [run(jobs) for _ in range(MAX_ENDED + 3)]
-    until(lambda: len(jobs.all()) == MAX_ENDED)
+    until(lambda: len(history.jobs()) == MAX_ENDED, "the oldest ones to be forgotten")
     assert [job.id for job in jobs.all()] == ids[3:]
     assert {row.id for row in history.jobs()} == set(ids[3:])
     assert history.job_events(ids[0]) == []
@@ -271,6 +271,7 @@ def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     old = run(jobs)
     clock.now += timedelta(days=MAX_ENDED_DAYS)
     new = run(jobs)
+    until(lambda: old not in {row.id for row in history.jobs()}, "the old one to be forgotten")
     assert [job.id for job in jobs.all()] == [new]
     jobs.stop()
     clock.now += timedelta(days=MAX_ENDED_DAYS)

@@ -415,6 +415,7 @@ def test_a_token_that_is_sent_is_no_guess_and_is_not_compared(tmp_path: Path) ->
         for _ in range(20):
             assert sharing.get_blob(digest, Authorization="Bearer hf_wrong").status == 200
         assert guard._guesses._count == 0
+        until(lambda: not sharing.served._server.server_state.connections, "the end of these connections")
         with sharing.connect() as to:
             to.sendall(sharing.head(f"/blobs/sha256/{digest}", f"Authorization: Bearer {TOKEN}"))
             assert read_response(to) == (200, DATA)
@@ -483,7 +484,8 @@ class Hasty(Connection):
 def test_a_head_that_drips_is_cut_off(tmp_path: Path) -> None:
     with sharing_server(tmp_path, connection=Hasty) as sharing, sharing.connect() as to:
         to.sendall(b"GET /blobs/sha256/")
-        until(lambda: not sharing.served._server.server_state.connections, "the end of the connection")
+        with contextlib.suppress(ConnectionError):
+            assert to.recv(1) == b""
 
 
 @pytest.mark.slow
@@ -539,7 +541,7 @@ def test_lost_connections_leave_no_descriptor_and_no_running_thread(tmp_path: Pa
             until(lambda: sharing.shares.counters.snapshot()["active"] == 0, "their end")
         until(lambda: not sharing.served._server.server_state.connections, "the end of the connections")
         until(lambda: open_descriptors("socket:") <= before, "all sockets are closed")
-        assert open_descriptors(digest) == 0
+        until(lambda: open_descriptors(digest) == 0, "all files are closed")
         assert len(threads()) <= 40
         assert sharing.get_blob(digest).status == 200
 

@@ -35,7 +35,7 @@ from modelfetch.server.sharing_status import (
 from modelfetch.store.instance import instance_of
 from modelfetch.swarm.engine import Status
 from tests.origin import Origin, model
-from tests.server.running import Served
+from tests.server.running import Served, until
 from tests.server.sharing import share
 
 if TYPE_CHECKING:
@@ -223,6 +223,9 @@ def test_what_jobs_receive_and_what_others_are_sent_is_counted(tmp_path: Path) -
             server.until_over(server.submit(served.name))
             digest = served.contents["f.bin"].sha256
             assert server.ask("GET", f"/blobs/sha256/{digest}", token=None).status == 200
+            shares = server.shares
+            assert shares is not None
+            until(lambda: shares.counters.snapshot()["active"] == 0, "the end of the response")
             found = server.ask("GET", "/v1/sharing").document
     assert found["sharing"] is True
     assert [each["received"] for each in found["download"]["sources"]] == [300_000]

@@ -23,7 +23,7 @@ from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.status import DiskUse, disk_use
 from tests.origin import Origin, model
 from tests.pins.moving import pin, written
-from tests.server.running import FakeEngine, Served
+from tests.server.running import FakeEngine, Served, until
 from tests.server.test_cancel import real
 
 NOW = datetime.now(UTC)
@@ -138,6 +138,7 @@ def test_the_status_lists_running_failed_and_present_models(tmp_path: Path) -> N
         server.until_over(server.submit("m"))
         server.submit("n")
         server.submit("o", "model_verify")
+        until(lambda: server.jobs.counts() == {"queued": 1, "running": 1}, "the place of the first one")
         status = get(server, "/v1/status")
     assert status["version"] == __version__
     assert status["models_downloading"] == ["n"]
