@@ -296,10 +296,11 @@ def test_a_damaged_database_does_not_stop_jobs(tmp_path: Path, content: bytes) -
 
 def test_without_a_database_jobs_are_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "state.db").mkdir()
-    with Served(tmp_path) as served:
+    engine = FakeEngine()
+    with Served(tmp_path, engine) as served:
         job_id = served.submit()
         assert served.until_over(job_id)["status"] == "completed"
-        time.sleep(0.05)
+        until(lambda: engine.looked_after, "the thread of the job, which would have stored it by then")
         assert isinstance(served.jobs.get(job_id), Job)
         assert [message.event for message in served.messages(job_id)] == ["run_started", "run_finished", None]
         assert "not a regular file" in served.ask("GET", "/v1/status").document["history_notice"]

@@ -298,6 +298,7 @@ def test_a_client_that_reads_too_little_is_disconnected(
         digest = sharing.put(content(16 * MIB))
         with sharing.connect(buffer=4096) as to:
             to.sendall(sharing.head(f"/blobs/sha256/{digest}"))
+            until(lambda: sharing.shares.counters.snapshot()["requests"] == 1, "the transfer")
             got = 0
             deadline = time.monotonic() + IN_TIME
             while sharing.served._server.server_state.connections:
