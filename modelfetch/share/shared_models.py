@@ -113,7 +113,10 @@ class SharedModels:
         self._seen = seen
 
     def _manifest(self, workspace: Workspace, entry: CatalogEntry, state: _State) -> Manifest | None:
-        """Read a manifest unless its file is the one that was read before; None if it is of no use."""
+        """Read a manifest unless its file is the one that was read before; None if it is of no use.
+
+        One that the disk cannot read now stays what it was.
+        """
         known = self._read.get(entry.path)
         if known is None or known[0] != state:
             try:
@@ -121,7 +124,7 @@ class SharedModels:
             except ManifestError as error:
                 if isinstance(error.__cause__, OSError):  # of the disk, and so perhaps for a moment only
                     self._unread.add(entry.path)
-                    return None
+                    return known[1] if known is not None else None
                 known = state, None
             self._read[entry.path] = known
         return known[1]

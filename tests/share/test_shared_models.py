@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,6 +196,43 @@ def test_an_invalid_manifest_is_left_out(home: Home) -> None:
     found = home.models().current()
     assert found.registry_repo("good") is not None
     assert found.registry_repo("bad") is None
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of files that cannot be opened, as if too many were open."""
+    names: set[str] = set()
+    real = os.open
+
+    def busy(path: Any, *arguments: Any, **named: Any) -> int:
+        if Path(os.fsdecode(path)).name in names:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", busy)
+    return names
+
+
+def test_a_changed_manifest_that_cannot_be_read_now_stays_what_it_was(
+    home: Home, unreadable: set[str]
+) -> None:
+    clock = Clock()
+    models = SharedModels(home.load, clock)
+
+    def tags() -> set[str]:
+        repo = models.current().registry_repo("tiny")
+        assert repo is not None
+        return set(repo.tags())
+
+    home.pin(model(version="v1"))
+    assert tags() == {"v1", "latest"}
+    home.pin(model(version="v2"))
+    unreadable.add("tiny.toml")
+    clock.now = 10
+    assert tags() == {"v1", "latest"}
+    unreadable.clear()
+    clock.now = 20
+    assert tags() == {"v2", "latest"}
 
 
 def test_settings_that_became_wrong_change_nothing(home: Home) -> None:
