@@ -126,7 +126,9 @@ COMMON: Final = (
 )
 """Codes that a request of any kind may be answered with. ``bad_method`` belongs to none of the operations."""
 
-SHARED_COMMON: Final = ("bad_request", "foreign_origin", "wrong_host", "headers_too_large", "bug")
+SHARED_COMMON: Final = (
+    *("bad_request", "foreign_origin", "wrong_host", "headers_too_large", "bug", "config", "disk"),
+)
 """The same for requests to shared endpoints."""
 
 

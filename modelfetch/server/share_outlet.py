@@ -20,8 +20,10 @@ from concurrent.futures import Executor, Future
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.server.error_responses import Refusal
+from modelfetch.server.pull_results import unreadable
 from modelfetch.server.request_scope import client_address, connection_of
 from modelfetch.server.share_limits import no_slot
 
@@ -108,10 +110,20 @@ def _spared(scope: Scope) -> contextlib.AbstractContextManager[None]:
 def submit(pool: Executor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Start a function in a thread of a pool.
 
+    Where it raises a StoreError, the result is a refusal with status 500. Its text has no path, unlike that
+    of the error.
+
     Raises:
         Refusal: There is no thread.
     """
+
+    def call() -> T:
+        try:
+            return function(*args, **kwargs)
+        except StoreError as error:
+            raise unreadable("cache") from error
+
     try:
-        return pool.submit(function, *args, **kwargs)
+        return pool.submit(call)
     except RuntimeError:  # the server is stopping, or the system allows no more threads
         raise no_slot() from None

@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from modelfetch.errors import ConfigError, StoreError
+from modelfetch.errors import ConfigError
 from modelfetch.server.arriving_response import ArrivingFile, ArrivingResponse, PatientResponse
 from modelfetch.server.fetch_progress import FetchProgress
 from modelfetch.server.file_response import OCTETS, FileResponse, not_found
 from modelfetch.server.followed_files import FollowedFiles
 from modelfetch.server.hash_queue import HashQueue
-from modelfetch.server.pull_results import unreadable, wrong_settings
+from modelfetch.server.pull_results import wrong_settings
 from modelfetch.server.share_counters import ShareCounters
 from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.share_outlet import Outlet, submit
@@ -106,7 +106,7 @@ class ShareState:
             None if it is not here, for whatever reason.
 
         Raises:
-            Refusal: 503 without threads.
+            Refusal: 503 without threads; 500 if the cache cannot be read at the moment.
         """
         found, unread = await self.find_known(sha256)
         return found if unread is None else await self.hashing.find(sha256, unread)
@@ -132,8 +132,6 @@ class ShareState:
             return await asyncio.wrap_future(submit(self._looking, function, *args, **kwargs))
         except ConfigError as error:
             raise wrong_settings() from error
-        except StoreError as error:
-            raise unreadable("cache") from error
 
     async def _progress(self, sha256: str) -> InProgress | None:
         return await self.in_thread(in_progress, self.cache.root, sha256)

@@ -39,6 +39,7 @@ from modelfetch.share.file_blocks import FileBlocks, directories_in, one_block, 
 from modelfetch.share.kept_directories import KeptDirectories
 from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.chunk_maps import one_chunk_cid
+from modelfetch.store.disk_errors import is_passing
 from modelfetch.store.file_ranges import read_up_to
 from modelfetch.store.receipt import Stamp
 
@@ -134,7 +135,11 @@ class SharedBlocks:
         return None
 
     def node(self, cid: Cid) -> bytes | None:
-        """Return the block of a directory, if it is known or can be made."""
+        """Return the block of a directory, if it is known or can be made.
+
+        Raises:
+            StoreError: A chunk map cannot be read at the moment; see :func:`.is_passing`.
+        """
         with self._lock:
             manifest = self._models.get(cid.multihash)
             if manifest is not None and not self._directories.use(cid.multihash):
@@ -150,6 +155,9 @@ class SharedBlocks:
         Args:
             cid: The block.
             latest: The file that had the block before, which most often has this one, too.
+
+        Raises:
+            StoreError: As for :meth:`node`.
         """
         if latest is not None and latest.has(cid):
             return latest
@@ -209,18 +217,20 @@ class SharedBlocks:
         now = self._clock()
         if now - self._listed_at < MAPS_SECONDS:
             return
-        self._listed_at = now
         for sha256, status in self._maps.statuses():
             stamp, seen = Stamp.of(status), self._seen.get(sha256)
             if sha256 in self._large and (seen is None or seen[0] != stamp):
                 self._forget_map(sha256)
                 self._note_map(sha256, stamp)
+        self._listed_at = now
 
     def _note_map(self, sha256: str, stamp: Stamp) -> None:
         try:
             root = self._maps.claimed_root(sha256, self._large[sha256].file.size)
-        except StoreError:  # it is new with the next listing, too
-            return
+        except StoreError as error:
+            if is_passing(error):
+                raise
+            return  # it is new with the next listing, too
         self._seen[sha256] = stamp, root
         self._waiting[sha256] = None
         if root is not None:
@@ -254,8 +264,10 @@ class SharedBlocks:
             return None
         try:
             table = self._maps.load(sha256, pinned.file.size)
-        except StoreError:
+        except StoreError as error:
             self._forget_map(sha256)
+            if is_passing(error):
+                raise
             return None
         built = tree_of(table, UNIXFS_V1_2025) if table is not None else None
         if table is None or built is None:

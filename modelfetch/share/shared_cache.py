@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.store.disk_errors import is_passing
 from modelfetch.store.layout import is_digest
 from modelfetch.store.receipt import Stamp
 from modelfetch.store.syscalls import read_into
@@ -68,11 +69,11 @@ class SharedFile:
 
         Returns:
             The descriptor, which the caller closes; None if the file is no longer the verified one.
+
+        Raises:
+            StoreError: It cannot be opened at the moment; see :func:`.is_passing`.
         """
-        try:
-            fd = self.opener(self.path)
-        except StoreError:
-            return None
+        fd = _opened(self.opener, self.path)
         if fd is None:
             return None
         # The name may have been given to another file since it was found; the descriptor cannot.
@@ -144,6 +145,10 @@ class SharedCache:
         Returns:
             None if it is no digest, or if the cache has no such file, or if the file is not verified. A
             client must not be able to tell these apart.
+
+        Raises:
+            StoreError: The cache cannot be read at the moment, which tells nothing about the file; see
+                :func:`.is_passing`.
         """
         found, unread = self.find_known(sha256)
         return found if unread is None else self._hash_candidates(sha256, report)
@@ -159,6 +164,9 @@ class SharedCache:
             The file; and, without one, the bytes of a file that :meth:`find` would have to read, because
             nothing says whether it is good, or None. Both from one look: between two, another thread may have
             hashed the file.
+
+        Raises:
+            StoreError: As for :meth:`find`.
         """
         if not is_digest(sha256) or self._is_closed:
             return None, None
@@ -200,8 +208,10 @@ class SharedCache:
         for path in paths:
             try:
                 found = self.store.status_of(path)
-            except StoreError:  # a link in place of a directory, or no permission
-                continue
+            except StoreError as error:
+                if is_passing(error):
+                    raise
+                continue  # a link in place of a directory, or no permission
             if found is not None:
                 yield path, found
 
@@ -216,9 +226,11 @@ class SharedCache:
         try:
             for path, file in self.store.verified():
                 listed.setdefault(file.sha256, []).append((path, file.stamp))
-        except StoreError:  # unreadable: what was listed before is still right, or its files have changed
+        except StoreError as error:
             with self._lock:
-                self._listed = self._listed or {}
+                if self._listed is None and is_passing(error):
+                    raise
+                self._listed = self._listed or {}  # what it has is still right, or its files have changed
                 return self._listed
         with self._lock:
             # Also if another thread began to read meanwhile: until it is ready, nobody knows more than this.
@@ -254,7 +266,7 @@ class SharedCache:
     def _hash(self, path: Path, report: Callable[[int], None]) -> None:
         """Hash a file and remember the result, unless it changes meanwhile."""
         with self._hashing:
-            fd = self._open(path)
+            fd = _opened(self.store.open_to_read, path)
             if fd is None:
                 return
             before: os.stat_result | None = None
@@ -281,12 +293,6 @@ class SharedCache:
             hashed = _Hashed(Stamp.of(found), found.st_ctime_ns, sha256, until)
             self._hashed[found.st_dev, found.st_ino] = hashed
 
-    def _open(self, path: Path) -> int | None:
-        try:
-            return self.store.open_to_read(path)
-        except StoreError:
-            return None
-
     def _digest(self, fd: int, report: Callable[[int], None]) -> str | None:
         """Hash an open file; None if the cache was closed meanwhile."""
         hasher = hashlib.sha256()
@@ -298,4 +304,14 @@ class SharedCache:
             hasher.update(block[:count])
             hashed += count
             report(hashed)
+        return None
+
+
+def _opened(opener: Callable[[Path], int | None], path: Path) -> int | None:
+    """Open a file; None if it is not there, or there is no permission."""
+    try:
+        return opener(path)
+    except StoreError as error:
+        if is_passing(error):
+            raise
         return None

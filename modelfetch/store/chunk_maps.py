@@ -14,15 +14,17 @@ It is therefore not synced either: what a power cut leaves of it is recognized a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.errors import StoreError
 from modelfetch.store.chunk_digests import CHUNK
+from modelfetch.store.disk_errors import is_passing
 from modelfetch.store.files import (
     best_effort,
+    is_directory,
     is_regular,
-    list_if_possible,
     make_directories,
     read_small,
     write_atomically,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
+
+T = TypeVar("T")
 
 _LEAST_LIMIT: Final = 64 << 10
 _LIMIT_SHARE: Final = 8192
@@ -180,21 +184,36 @@ class ChunkMaps:
         return self._disk.unlink(self._layout.chunk_map(sha256))
 
     def entries(self) -> Iterator[str]:
-        """Yield the digest of each file that has a map, good or not; see :meth:`statuses`."""
-        return (digest for digest, _ in self.statuses())
-
-    def statuses(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield the digest of each file that has a map, good or not, with the status of the map.
+        """Yield the digest of each file that has a map, good or not.
 
         Directories that cannot be listed, such as those of other users, are left out.
         """
-        for prefix, is_below in list_if_possible(self._disk, self._layout.chunk_maps):
+        with best_effort(self._disk):
+            for digest, _ in self.statuses():
+                yield digest
+
+    def statuses(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield what :meth:`entries` does, with the status of each map.
+
+        Raises:
+            StoreError: They cannot be listed at the moment; see :func:`.is_passing`.
+        """
+        for prefix, is_below in self._list(self._disk.entries, self._layout.chunk_maps):
             below = self._layout.chunk_maps / prefix
+            for name, found in self._list(self._disk.statuses, below) if is_below else ():
+                digest = name.removesuffix(CHUNK_MAP_SUFFIX)
+                if name != digest and is_digest(digest):
+                    yield digest, found
+
+    def _list(self, listing: Callable[[Path], list[T]], directory: Path) -> list[T]:
+        try:
+            return listing(directory) if is_directory(self._disk, directory) else []
+        except StoreError as error:
+            if is_passing(error):
+                raise
             with best_effort(self._disk):
-                for name, found in self._disk.statuses(below) if is_below else ():
-                    digest = name.removesuffix(CHUNK_MAP_SUFFIX)
-                    if name != digest and is_digest(digest):
-                        yield digest, found
+                raise
+        return []
 
     def _content(self, sha256: str, size: int) -> bytes | None:
         limit = min(_LEAST_LIMIT + size // _LIMIT_SHARE, _MOST_LIMIT)

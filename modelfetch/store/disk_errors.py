@@ -115,6 +115,17 @@ def not_a_directory(directory: Path) -> StoreError:
     )
 
 
+_PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE))
+
+
+def is_passing(error: StoreError) -> bool:
+    """Whether an operation failed for want of something that others have just now, or by a change meanwhile.
+
+    Such an error says nothing about what is on the disk: the same operation may succeed a moment later.
+    """
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
+
+
 T = TypeVar("T")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -341,6 +344,38 @@ def test_a_file_that_was_found_is_sent_though_its_change_time_changes_before(
             until(lambda: slots._waiters, "the request to wait for a slot")
             blob.with_name("link").hardlink_to(blob)
         assert answer.result(IN_TIME).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/blobs/sha256/{digest(CONFIG)}",
+        "/org/tiny/resolve/main/onnx/model.onnx",
+        f"/v2/tiny/blobs/sha256:{digest(CONFIG)}",
+        f"/ipfs/{ROOT}?format=car",
+        f"/ipfs/{one_chunk_cid(digest(CONFIG)).text}?format=raw",
+    ],
+)
+def test_a_server_that_cannot_open_files_does_not_say_that_they_are_missing(
+    own_home: Home, monkeypatch: pytest.MonkeyPatch, path: str, method: str
+) -> None:
+    """Clients would remember it: those of a gateway for a day."""
+    own_home.place(model())
+    real = os.open
+
+    def busy(path: Any, *arguments: Any, **named: Any) -> int:
+        if Path(os.fsdecode(path)).name in {digest(CONFIG), digest(BIG), f"{digest(BIG)}.car", "v1.json"}:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *arguments, **named)
+
+    with Shapes(own_home) as shapes:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", busy)
+            answer = shapes.get(path, method)
+        assert answer.status == 500
+        assert str(own_home.root).encode() not in answer.body
+        assert shapes.get(path, method).status == 200
 
 
 def test_what_is_sent_is_counted(own_shapes: Shapes, own_home: Home) -> None:

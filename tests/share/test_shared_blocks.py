@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from modelfetch.engine.skeletons import AGAIN_SECONDS
+from modelfetch.errors import StoreError
 from modelfetch.ipfs import car, dag_pb, unixfs
 from modelfetch.ipfs.car import CarReader
 from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid, cid_of
@@ -175,12 +176,13 @@ def test_a_map_of_another_file_proves_nothing(home: Home, get: Get) -> None:
 
 
 class Followed:
-    """The blocks of a cache whose chunk maps change, and cannot be read while ``fails`` is set."""
+    """The blocks of a cache whose chunk maps change, and cannot be read while ``error`` is set."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.now = 0.0
-        self.fails = False
+        self.error = 0
+        """Number of the error that opening a chunk map gives."""
         self.opened = 0
         """How often a map was opened."""
         followed = self
@@ -189,39 +191,56 @@ class Followed:
             def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
                 if operation == "open" and path.suffix == ".car":
                     followed.opened += 1
-                    if followed.fails:
-                        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                    if followed.error:
+                        raise OSError(followed.error, os.strerror(followed.error))
                 return super().perform(operation, path, call)
 
         home.place(model())
         self.maps = Store(home.cache, disk=BusyDisk()).chunk_maps
         self.blocks = SharedBlocks(home.models().current(), self.maps, lambda: self.now)
 
-    def has(self, *cids: Cid) -> list[bool]:
-        """Whether blocks are found, after some time."""
+    def has(self, *cids: Cid) -> list[bool | None]:
+        """Whether blocks are found, after some time; None if that cannot be said."""
         self.now += MAPS_SECONDS
-        return [self.blocks.file_with(cid, None) is not None for cid in cids]
+        return [self._has(cid) for cid in cids]
+
+    def _has(self, cid: Cid) -> bool | None:
+        try:
+            return self.blocks.file_with(cid, None) is not None
+        except StoreError:
+            return None
 
 
 LEAF = one_chunk_cid(digest(BIG[:MIB]))
 
 
+ERRORS = [(errno.EACCES, False), (errno.EMFILE, None), (errno.ESTALE, None)]
+"""Errors, and whether there is a block as long as they occur: None for those that say nothing of files."""
+
+
 @pytest.mark.parametrize("cid", [ROOT, LEAF])
-def test_a_map_that_cannot_be_read_now_is_read_later(home: Home, cid: Cid) -> None:
+@pytest.mark.parametrize(("error", "found"), ERRORS)
+def test_a_map_that_cannot_be_read_now_is_read_later(
+    home: Home, error: int, found: bool | None, cid: Cid
+) -> None:
     followed = Followed(home)
-    followed.fails = True
-    assert followed.has(cid) == [False]
-    followed.fails = False
+    followed.error = error
+    assert followed.has(cid, cid) == [found, found]
+    followed.error = 0
     assert followed.has(cid) == [True]
 
 
 @pytest.mark.parametrize("cid", [ROOT, LEAF])
-def test_a_map_that_can_no_longer_be_read_is_read_later(home: Home, cid: Cid) -> None:
+@pytest.mark.parametrize(("error", "found"), ERRORS)
+def test_a_map_that_can_no_longer_be_read_is_read_later(
+    home: Home, error: int, found: bool | None, cid: Cid
+) -> None:
     followed = Followed(home)
-    assert followed.has(one_chunk_cid(digest(b"small"))) == [True]
-    followed.fails = True
-    assert followed.has(cid) == [False]
-    followed.fails = False
+    assert followed.has(one_chunk_cid(digest(b"none")), LEAF) == [False, True]
+    followed.blocks._trees.clear()  # as if other trees took their room
+    followed.error = error
+    assert followed.has(ROOT) == [found]
+    followed.error = 0
     assert followed.has(cid) == [True]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -9,15 +10,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from modelfetch.errors import StoreError
 from modelfetch.model.manifest import Manifest
 from modelfetch.share import shared_cache
 from modelfetch.share.shared_cache import UNREADABLE_SECONDS, SharedCache
-from modelfetch.store import ReceiptFile, Store
+from modelfetch.store import Disk, ReceiptFile, Store
 from tests.patience import HELD, IN_TIME
 from tests.store.material import ensure
+
+T = TypeVar("T")
 
 DATA = b"the bytes of a model" * 1000
 
@@ -342,6 +347,48 @@ def test_an_unreadable_blob_is_not_found(store: Store) -> None:
     path.chmod(0)
     if os.geteuid() == 0:
         pytest.skip("root reads every file")
+    assert SharedCache(store).find(digest) is None
+
+
+class BusyDisk(Disk):
+    """Fails for a while."""
+
+    error = 0
+    operation = ""
+
+    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+        if self.error and operation == self.operation:
+            raise OSError(self.error, os.strerror(self.error))
+        return super().perform(operation, path, call)
+
+
+@pytest.mark.parametrize("operation", ["inspect", "list", "open"])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE])
+def test_what_cannot_be_read_at_the_moment_is_not_said_to_be_missing(
+    tmp_path: Path, error: int, operation: str
+) -> None:
+    store = Store(tmp_path / "cache", disk=(disk := BusyDisk()))
+    digest, _ = put(store)
+    present(store, b"other")
+    cache = SharedCache(store)
+    disk.error, disk.operation = error, operation
+    with pytest.raises(StoreError):
+        cache.find(digest)
+    disk.error = 0
+    found = cache.find(digest)
+    assert found is not None
+    disk.error, disk.operation = error, "open"
+    with pytest.raises(StoreError):
+        found.open()
+    disk.error = 0
+    assert read(cache, digest) == DATA
+
+
+@pytest.mark.parametrize("operation", ["inspect", "open"])
+def test_what_may_not_be_read_is_as_good_as_missing(tmp_path: Path, operation: str) -> None:
+    store = Store(tmp_path / "cache", disk=(disk := BusyDisk()))
+    digest, _ = put(store)
+    disk.error, disk.operation = errno.EACCES, operation
     assert SharedCache(store).find(digest) is None
 
 
