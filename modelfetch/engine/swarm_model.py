@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,12 @@ class SwarmModel:
         """Note that the engine brings nothing for this model any more."""
         with self._lock:
             self.is_gone = True
+
+    def remove_staging(self) -> None:
+        """Remove the files into which the engine wrote; what cannot be removed goes with their directory."""
+        for path in self.staging.values():
+            with suppress(OSError):
+                path.unlink()
 
     def span(self, path: str) -> FilePieces | None:
         """Return the pieces of a file, if they are known."""

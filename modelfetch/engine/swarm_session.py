@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -172,10 +171,8 @@ class Session:
                 del self.seeds[infohash]
             notify(f"{manifest.name} is not uploaded: {sanitize(str(error))}")
             return False
-        # The engine reads the model's own files from now on. What cannot be removed goes with the directory.
-        for path in fetched.staging.values() if fetched is not None else ():
-            with suppress(OSError):
-                path.unlink()
+        if fetched is not None:
+            fetched.remove_staging()  # the engine reads the model's own files from now on
         return True
 
     def forget_seeds(self, *, except_for: Collection[str]) -> None:
@@ -299,8 +296,7 @@ class Session:
             engine.add_piece(infohash, piece, data)
 
     def _resolve(self) -> None:
-        """Resolve the names of peers, which may take half a minute."""
-        # Torrents that are added later have them.
+        """Resolve the names of peers, which may take half a minute. Torrents added later have them."""
         self._addresses = resolved(self._options.peers, self._notify)
         for infohash in (*self.models.copy(), *self.seeds.copy()) if self._addresses else ():
             if (engine := self._engine) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import hashlib
 import http.client
 import os
 import ssl
@@ -19,9 +20,12 @@ import trustme
 from modelfetch.server import file_response, socket_transfer
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.file_response import SMALL_BYTES
+from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.serve_options import Options
 from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.socket_transfer import SocketTransfer
+from modelfetch.store.chunk_maps import one_chunk_cid
+from tests.descriptors import no_descriptors
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
 from tests.server.sharing import (
@@ -34,6 +38,7 @@ from tests.server.sharing import (
     read_responses,
     sharing_server,
 )
+from tests.share.home import Home, model
 
 SIZES = [0, 1, SMALL_BYTES, SMALL_BYTES + 1, LARGE]
 
@@ -342,4 +347,31 @@ def test_without_a_descriptor_for_the_socket_it_is_read_in_blocks(
     digest = sharing.put(data)
     assert sharing.get_blob(digest).body == data
     until(lambda: not open_descriptors(digest), "the file to be closed")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("path", ["/blobs/sha256/{digest}", "/ipfs/{cid}?format=raw"])
+@pytest.mark.parametrize("is_hashed", [True, False])
+def test_without_descriptors_a_file_is_not_said_to_be_missing(
+    tmp_path: Path, path: str, is_hashed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client may do without a file that is missing, or remember for a day that it is."""
+    data = content(1000)
+    digest = hashlib.sha256(data).hexdigest()
+    home = Home(tmp_path)
+    home.pin(model(contents={"a.bin": data}))
+    workspace = ServerWorkspace({}, environ=home.environ, cwd=tmp_path)
+    with sharing_server(tmp_path, engine=workspace) as sharing, sharing.connect() as to:
+        sharing.put(data)
+        target = sharing.head(path.format(digest=digest, cid=one_chunk_cid(digest).text))
+        if is_hashed:
+            to.sendall(target)
+            assert read_response(to) == (200, data)
+        to.sendall(sharing.head("/blobs/sha256/" + "0" * 64))
+        assert read_response(to)[0] == 404  # all that is needed was loaded
+        with no_descriptors():
+            to.sendall(target)
+            assert read_response(to)[0] == 500
+        to.sendall(target)
+        assert read_response(to) == (200, data)
     assert not caplog.text

@@ -28,7 +28,6 @@ from modelfetch.share.shared_blocks import MAPS_SECONDS, AnswerLimitError, OneAn
 from modelfetch.share.shared_cache import SharedCache
 from modelfetch.store import Disk, Store
 from modelfetch.store.chunk_maps import one_chunk_cid
-from tests.descriptors import no_descriptors
 from tests.share.home import BIG, CONTENTS, MIB, Home, built, digest, model
 
 T = TypeVar("T")
@@ -403,14 +402,20 @@ def test_a_leaf_is_found_without_its_root(home: Home, get: Get) -> None:
     assert b"".join(get(f"{leaf.text}?format=raw")) == BIG[2 * MIB : 3 * MIB]
 
 
-def test_a_skeleton_that_could_not_be_opened_is_found_when_it_can_be(home: Home) -> None:
+def test_a_skeleton_that_cannot_be_read_now_is_read_later(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pinned, _ = old_profile(home)
-    root = Cid.parse(pinned.file("onnx/model.onnx").cid or "")
-    clock = [0.0]
+    cid, clock, real = Cid.parse(pinned.ipfs_cid or ""), [0.0], os.open
     blocks = SharedBlocks(home.models().current(), home.store.chunk_maps, lambda: clock[0])
-    with no_descriptors():
-        assert blocks.file_with(root, None) is None
+
+    def busy(path: Any, *arguments: Any, **named: Any) -> int:
+        if os.fsdecode(path).endswith(".skeleton.car"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", busy)
+        assert blocks.node(cid) is None
     clock[0] = AGAIN_SECONDS
-    found = blocks.file_with(root, None)
-    assert found is not None
-    assert found.pinned.file.path == "onnx/model.onnx"
+    assert blocks.node(cid) is not None

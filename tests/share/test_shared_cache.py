@@ -19,6 +19,7 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.share import shared_cache
 from modelfetch.share.shared_cache import UNREADABLE_SECONDS, SharedCache
 from modelfetch.store import Disk, ReceiptFile, Store
+from tests.descriptors import no_descriptors
 from tests.patience import HELD, IN_TIME
 from tests.store.material import ensure
 
@@ -431,3 +432,17 @@ def test_one_file_is_hashed_at_a_time_and_once_for_many_threads(store: Store, ha
     assert len(found) == 8
     assert None not in found
     assert hashes.count == 1
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+def test_a_lack_of_descriptors_says_nothing_about_a_file(store: Store, is_verified: bool) -> None:
+    digest = present(store)[1] if is_verified else put(store)[0]
+    cache = SharedCache(store)
+    cache.find_known(digest)  # reads the receipts
+    with no_descriptors(), pytest.raises(StoreError):
+        cache.find(digest)
+    found = cache.find(digest)
+    assert found is not None
+    with no_descriptors(), pytest.raises(StoreError):
+        found.open()
+    assert read(cache, digest) == DATA
