@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import struct
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import FrameType
 import pytest
 
 from modelfetch.history import EventRow, History
-from modelfetch.history.database import Database
+from modelfetch.history.database import Database, StatementLimit
 from modelfetch.history.database_file import DatabaseFile
 from modelfetch.history.errors import Damaged, TooSlow, Unavailable
 from tests.history.material import attempt, run
@@ -145,6 +144,17 @@ def test_writing_to_an_endless_table_ends_too(path: Path, days: int) -> None:
         assert history.notice
 
 
+def test_damage_that_is_found_late_is_damage(path: Path) -> None:
+    """A file that is only slow stays where it is; a damaged one is moved aside, whatever the clock says."""
+    remember(path, 1)
+    with closing(sqlite3.connect(path)) as connection:
+        limit = StatementLimit(0.0, lambda: False)
+        with pytest.raises(sqlite3.OperationalError, match="no such table"), limit.applied_to(connection):
+            connection.execute("SELECT * FROM none")
+        with pytest.raises(TooSlow), limit.applied_to(connection):
+            connection.execute(f"{COUNT_FOREVER} SELECT count(*) FROM n")
+
+
 def test_a_cancelled_run_does_not_wait_for_an_endless_table(path: Path) -> None:
     endless(path)
     asked = iter(range(3))
@@ -164,20 +174,24 @@ def test_the_exception_of_a_signal_handler_is_raised(path: Path) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise Stopped
 
+    first = iter([0.005])
+
+    def soon() -> bool:
+        """Let the signal come while a statement goes on: this is called in the middle of one."""
+        for seconds in first:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        return False
+
     endless(path)
     before = signal.signal(signal.SIGALRM, stop)
     gc.disable()  # what is raised while it calls back, as tools have it do, reaches nobody
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        with History(path, wait=FOREVER) as history, pytest.raises(Stopped):
+        with History(path, wait=FOREVER, is_cancelled=soon) as history, pytest.raises(Stopped):
             history.attempts()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         gc.enable()
-        with warnings.catch_warnings():  # a signal between two lines may leave a connection to the collector
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
 
 VALUES = {
