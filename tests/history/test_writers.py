@@ -25,4 +25,5 @@ def test_many_writers_lose_nothing(path: Path) -> None:
         assert {row.fetched for row in history.runs()} == {RECORDS - 1}
         assert len(history.events("w0")) == RECORDS
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
-    assert [entry.name for entry in path.parent.iterdir()] == ["state.db"]
+    # The last one to close the file removes the log. Of two at the same moment neither is the last.
+    assert {entry.name for entry in path.parent.iterdir()} <= {"state.db", "state.db-wal", "state.db-shm"}
