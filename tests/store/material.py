@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,8 +129,19 @@ def leftovers(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in unwanted)
 
 
-def open_descriptors() -> int:
-    """Count open descriptors; 0 where the system does not list them."""
+def open_descriptors(below: Path = Path("/")) -> int:
+    """Count open descriptors of what lies below a directory; 0 where the system does not list them.
+
+    Threads that earlier tests left behind close theirs at any moment: sockets, and files elsewhere.
+    """
     HANDLES.drop()  # a few directories stay open on purpose
-    directory = Path("/proc/self/fd")
-    return len(os.listdir(directory)) if directory.exists() else 0
+    return descriptors_now(below)
+
+
+def descriptors_now(below: Path) -> int:
+    """Count open descriptors of what lies below a directory, directories that stay open on purpose too."""
+    directory, count = Path("/proc/self/fd"), 0
+    for name in os.listdir(directory) if directory.exists() else ():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            count += Path(os.readlink(directory / name)).is_relative_to(below)
+    return count

@@ -204,9 +204,9 @@ def test_a_signal_while_a_file_is_closed_has_closed_it(root: Path) -> None:
                 raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
             return result
 
-    before = open_descriptors()
+    before = open_descriptors(root)
     assert obtain(Store(root, disk=InterruptedDisk()), noise(1000)).path.read_bytes() == noise(1000)
-    assert open_descriptors() == before
+    assert open_descriptors(root) == before
 
 
 def test_a_directory_with_too_many_directories_is_explained(root: Path) -> None:

@@ -87,11 +87,11 @@ BY_THE_WRITER = Hashing(0)
 def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after: bool, share: int) -> None:
     total = count_operations(tmp_path / "count")
     assert total > 100
-    before = open_descriptors()
+    before = open_descriptors(tmp_path)
     for nth in range(share, total, SHARES):
         root = tmp_path / str(nth)
         run(root, FailingDisk(nth, CODES[nth % len(CODES)], after=after))
-        assert open_descriptors() == before, nth
+        assert open_descriptors(tmp_path) == before, nth
         assert not wrong_finals(root, MANIFEST), nth
         check_recovery(root)
 
@@ -155,7 +155,7 @@ def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
     interrupt(tmp_path / "count")
     counting = CountingDisk()
     obtain(Store(tmp_path / "count", disk=counting, hashing=BY_THE_WRITER), LARGE, exclusive=exclusive)
-    before = open_descriptors()
+    before = open_descriptors(tmp_path)
     for nth in range(share, len(counting.operations), SHARES):
         root = tmp_path / str(nth)
         interrupt(root)
@@ -164,17 +164,17 @@ def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
             obtain(Store(root, disk=disk, hashing=BY_THE_WRITER), LARGE, exclusive=exclusive)
         assert not wrong_finals(root, MANIFEST), nth
         assert obtain(Store(root, fsync=False), LARGE).path.read_bytes() == LARGE
-    assert open_descriptors() == before
+    assert open_descriptors(tmp_path) == before
 
 
 @pytest.mark.slow
 @in_shares
 def test_no_failure_leaks_a_file_descriptor(tmp_path: Path, share: int) -> None:
     total = count_operations(tmp_path / "count")
-    before = open_descriptors()
+    before = open_descriptors(tmp_path)
     for nth in range(share, total, SHARES):
         run(tmp_path / str(nth), FailingDisk(nth, errno.EIO))
-    assert open_descriptors() == before
+    assert open_descriptors(tmp_path) == before
 
 
 def test_bytes_are_safe_before_their_name_and_names_before_the_receipt(root: Path) -> None:

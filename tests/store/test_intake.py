@@ -142,12 +142,12 @@ def test_without_finish_nothing_is_kept(store: Store) -> None:
 
 
 def test_an_exception_drops_the_bytes(store: Store) -> None:
-    before = open_descriptors()
+    before = open_descriptors(store.root)
     with contextlib.suppress(RuntimeError), store.intake() as intake:
         intake.write(CONTENT)
         raise RuntimeError
     assert leftovers(store.root) == []
-    assert open_descriptors() == before
+    assert open_descriptors(store.root) == before
 
 
 @pytest.mark.slow
