@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ def is_instance(text: str) -> bool:
 def _machine() -> str:
     """Return what no other machine has, and all processes of this one see."""
     try:
-        return _BOOT.read_text("ascii").strip()
+        return _boot_id(_BOOT)
     except (OSError, UnicodeError):  # another system
         import platform  # takes 7 ms, and is of no use on Linux
         import uuid
@@ -59,3 +60,12 @@ def _machine() -> str:
         node = uuid.getnode()
         # Without a network card each process gets a random number, with this bit set (RFC 9562, 6.10).
         return platform.node() if node >> 40 & 1 else f"{node:x}"
+
+
+@cache
+def _boot_id(path: Path) -> str:
+    """Read the random number of this boot; raises OSError or UnicodeError on other systems.
+
+    It is kept: if it could not be read later, for lack of descriptors, this machine would have another name.
+    """
+    return path.read_text("ascii").strip()

@@ -10,6 +10,7 @@ import pytest
 
 from modelfetch.store import flock, instance
 from modelfetch.store.instance import instance_of, is_instance
+from tests.descriptors import no_descriptors
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a number for each boot")
 
@@ -26,20 +27,21 @@ class Machine:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, *, is_linux: bool) -> None:
         if is_linux and sys.platform != "linux":
             pytest.skip("only Linux has a number for each boot")
-        self._boot = directory / "boot_id"
+        self._directory = directory
         self._monkeypatch = monkeypatch
         self._is_linux = is_linux
         if not is_linux:
             monkeypatch.setattr(sys, "platform", "darwin")
             monkeypatch.setattr(flock, "_MOUNTINFO", directory / "none")
             monkeypatch.setattr(flock, "_known", {})
-        monkeypatch.setattr(instance, "_BOOT", self._boot)
         self.become(1)
 
     def become(self, number: int) -> None:
         """Be another machine."""
+        boot = self._directory / f"boot_id {number}"  # another file: what was read of one is kept
+        self._monkeypatch.setattr(instance, "_BOOT", boot)
         if self._is_linux:
-            self._boot.write_text(f"{number}\n")
+            boot.write_text(f"{number}\n")
         self._monkeypatch.setattr(uuid, "getnode", lambda: number)
 
 
@@ -98,3 +100,10 @@ def test_a_cache_that_does_not_exist_yet_has_another_name_on_each_machine(
 )
 def test_what_is_no_name_is_refused(text: str) -> None:
     assert not is_instance(text)
+
+
+@on_linux
+def test_a_lack_of_descriptors_does_not_make_it_another_machine(tmp_path: Path) -> None:
+    name = instance_of(tmp_path)
+    with no_descriptors():
+        assert instance_of(tmp_path) == name
