@@ -15,6 +15,7 @@ project, have no part in it.
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 from collections.abc import Mapping
 from typing import Any, Final
@@ -124,8 +125,9 @@ def access_to(scheme: str, environ: Mapping[str, str]) -> ObjectAccess:
     if scheme == "s3":
         endpoint, has_credentials, hint = _of_profile(config, environ, endpoint, has_credentials, hint)
     elif scheme == "gs":
-        files = home_directory(environ) / ".config/gcloud/application_default_credentials.json"
-        has_credentials = has_credentials or files.is_file()
+        login = home_directory(environ) / ".config/gcloud/application_default_credentials.json"
+        # Not by pathlib, which raises an error for what it may not look at, as the home of another user.
+        has_credentials = has_credentials or os.path.isfile(login)  # noqa: PTH113
     else:
         has_credentials = _of_azure(config, environ, has_credentials)
     if not has_credentials and not _has_metadata(scheme, environ):
@@ -184,7 +186,8 @@ def _of_azure(config: dict[str, Any], environ: Mapping[str, str], has_credential
             "no storage account is named",
             hint="Set AZURE_STORAGE_ACCOUNT_NAME; an az:// address names the container only.",
         )
-    if not has_credentials and (home_directory(environ) / ".azure").is_dir() and shutil.which("az"):
+    has_login = os.path.isdir(home_directory(environ) / ".azure")  # noqa: PTH112 - as above
+    if not has_credentials and has_login and shutil.which("az"):
         config["use_azure_cli"] = True
         return True
     return has_credentials

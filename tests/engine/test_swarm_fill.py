@@ -16,6 +16,7 @@ from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.swarm_options import SwarmOptions
 from modelfetch.engine.swarm_session import Session
+from modelfetch.engine.swarm_torrents import report_without_torrent
 from modelfetch.errors import Fault, StoreError
 from modelfetch.lazy_dataclass import replace
 from modelfetch.model.manifest import Manifest
@@ -503,3 +504,14 @@ def test_two_files_of_a_model_are_filled_at_the_same_time(lab: Laboratory, tmp_p
         pass
     assert sorted(engine.given) == list(range(5))
     assert all(offer.asked for offer in offers)
+
+
+def test_a_planted_link_to_what_cannot_be_looked_at_is_no_torrent(lab: Laboratory, tmp_path: Path) -> None:
+    scene = Scene(lab, tmp_path)
+    torrent = Path(scene.manifest.torrent or "")
+    torrent.unlink()
+    torrent.symlink_to("x" * 300)
+    notices: list[str] = []
+    report_without_torrent([Job(((scene.manifest, scene.manifest.files[0]),))], notices.append)
+    assert len(notices) == 1
+    assert notices[0].startswith("demo-model.torrent is not beside its manifest")

@@ -175,3 +175,13 @@ def test_without_a_proxy_nothing_is_set(proxy: str, monkeypatch: pytest.MonkeyPa
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name)
     assert _proxy_options("https://s3.us-east-1.amazonaws.com") == {}
+
+
+@pytest.mark.parametrize(("scheme", "more"), [("s3", {}), ("gs", {}), ("az", AZURE)])
+def test_a_home_that_cannot_be_looked_at_has_no_credentials(
+    home: dict[str, str], tmp_path: Path, scheme: str, more: dict[str, str]
+) -> None:
+    """Such as that of root, which a container gives to any user."""
+    for name in (".aws", ".config", ".azure"):
+        (tmp_path / name).symlink_to("x" * 300)
+    assert access_to(scheme, home | more).config == {"skip_signature": True}
