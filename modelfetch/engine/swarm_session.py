@@ -23,6 +23,7 @@ from modelfetch.engine.swarm_model import SwarmModel
 from modelfetch.engine.swarm_options import SwarmOptions
 from modelfetch.engine.swarm_reports import Reports
 from modelfetch.engine.swarm_torrents import (
+    TrackerNotices,
     place_in_swarm,
     received_metainfo,
     report_without_torrent,
@@ -91,6 +92,7 @@ class Session:
         self._options = options
         self._make_engine = make_engine
         self._notify = notify
+        self._tracker_notices = TrackerNotices(options.trackers, notify)
         self._clock = clock
         self._is_threaded = is_threaded
         self._lock = threading.Lock()  # for models, seeds, files, and the start of the engine
@@ -309,11 +311,7 @@ class Session:
             self.pump(EVENT_SECONDS)
 
     def pump(self, seconds: float = 0.0) -> None:
-        """Read the events that have come, and act on them.
-
-        Args:
-            seconds: The longest wait for the first one.
-        """
+        """Read the events that have come, and act on them; waits some seconds at most for the first one."""
         for event in engine.events(seconds) if (engine := self._engine) is not None else ():
             self._apply(event)
 
@@ -369,6 +367,7 @@ class Session:
 
     def _note_error(self, event: EngineError) -> None:
         self._trace(sanitize(event.message))
+        self._tracker_notices.note(event)
         model = self.models.get(event.infohash)
         manifest = self.seeds.get(event.infohash) if model is None else model.manifest
         if event.is_fatal and manifest is not None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import sanitize
+from modelfetch.settings import redact
 from modelfetch.swarm.metainfo import parse_info
 from modelfetch.swarm.torrent_files import check_fit
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
     from modelfetch.model.manifest import Manifest
+    from modelfetch.swarm.engine import EngineError
     from modelfetch.swarm.metainfo import Metainfo
 
 Notify = Callable[[str], None]
@@ -69,3 +71,31 @@ def resolved(peers: Sequence[str], notify: Notify) -> tuple[str, ...]:
             name = str(address[0])
             found[f"[{name}]:{port}" if family == socket.AF_INET6 else f"{name}:{port}"] = None
     return tuple(found)
+
+
+_REFUSALS: Final = {
+    "401": "access refused (401); does it run `modelfetch serve --share`, and is its path /announce?",
+    "421": "it does not know itself by this name (421); its option --allow-host adds one",
+}
+"""What a server of modelfetch means by a status, as :mod:`modelfetch.sources.peer` says it of peers."""
+
+
+class TrackerNotices:
+    """Reports each tracker of the settings that does not answer, once: without it machines may not meet.
+
+    Args:
+        trackers: Their addresses. Those of manifests are not the user's to mend.
+        notify: Receives the lines.
+    """
+
+    def __init__(self, trackers: Iterable[str], notify: Notify) -> None:
+        self._left = set(trackers)
+        self._notify = notify
+
+    def note(self, error: EngineError) -> None:
+        """Note an error of the engine, which may be that a tracker does not answer."""
+        if error.tracker in self._left:
+            self._left.discard(error.tracker)
+            why = sanitize(error.message)
+            why = _REFUSALS.get(why[:3], f"{why[:1].lower()}{why[1:]}")
+            self._notify(f"tracker {redact(error.tracker)} is left out: {why}")

@@ -194,6 +194,8 @@ class EngineError:
     infohash: str = ""
     is_fatal: bool = False
     """Whether the torrent can make no progress any more, such as after a full disk."""
+    tracker: str = ""
+    """The tracker that answers at none of the own addresses; ``message`` says why. Empty for all else."""
 
 
 @dataclass(frozen=True, slots=True)

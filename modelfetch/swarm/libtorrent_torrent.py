@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -60,6 +60,8 @@ _GIVEN_SECONDS: Final = 30.0
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 _WANTED: Final = 4
 """The default priority of libtorrent."""
+_UNREACHABLE: Final = 180
+"""Code of libtorrent (``announce_skipped``): it asks none from this address, such as the loopback's."""
 
 
 @dataclass(slots=True)
@@ -255,6 +257,12 @@ class Torrent:
             self._reported.add(piece)
             self._finished.append(piece)
 
+    def _on_tracker_error(self, alert: Any) -> Iterator[Event]:
+        yield from self._on_error(alert)
+        url, error = str(alert.tracker_url()), alert.error
+        if error.value() != _UNREACHABLE and has_failed(self.handle.trackers(), url):
+            yield EngineError(str(error.message()), self.spec.infohash, tracker=url)
+
     _handlers: ClassVar[dict[str, Callable[[Torrent, Any], Iterator[Event]]]] = {
         "piece_finished_alert": _on_piece_finished,
         "cache_flushed_alert": _on_cache_flushed,
@@ -266,7 +274,7 @@ class Torrent:
         "file_error_alert": _on_fatal,
         "torrent_error_alert": _on_fatal,
         "file_rename_failed_alert": _on_error,
-        "tracker_error_alert": _on_error,
+        "tracker_error_alert": _on_tracker_error,
     }
     """By the name of the class of an alert: a class that one version does not have is never met."""
 
@@ -311,6 +319,19 @@ def _set_files(parameters: Any, spec: TorrentSpec, metainfo: Metainfo) -> None:
     parameters.renamed_files = renamed
     if spec.mode is Mode.LEECH:  # a torrent with priorities does not start as a seed
         parameters.file_priorities = priorities
+
+
+def has_failed(trackers: Iterable[Mapping[str, Any]], url: str) -> bool:
+    """Whether a tracker answered at none of the own addresses, each of which asks it.
+
+    Args:
+        trackers: The trackers as libtorrent describes them.
+        url: The one.
+    """
+    found = next((each for each in trackers if each["url"] == url), None)
+    if found is None or found["verified"]:  # verified: it has answered once
+        return False
+    return all(any(each["fails"] for each in one["info_hashes"]) for one in found["endpoints"])
 
 
 def _peers(infos: Iterable[Any]) -> Iterator[Peer]:

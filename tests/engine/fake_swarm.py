@@ -149,6 +149,10 @@ class FakeEngine:
         """Report that the torrent cannot go on, such as after a full disk."""
         self._events.append(EngineError(message, self.metainfo.infohash, is_fatal=True))
 
+    def refuse(self, tracker: str, why: str) -> None:
+        """Report that a tracker does not answer."""
+        self._events.append(EngineError(why, self.metainfo.infohash, tracker=tracker))
+
     def send_metadata(self) -> None:
         self._events.append(MetadataReceived(self.metainfo.infohash, self.metainfo.info))
 
@@ -210,11 +214,11 @@ class SwarmTime(FakeTime):
 
 
 def played_session(
-    lab: Laboratory, engine: FakeEngine, time: SwarmTime, *, readers: int = 2
+    lab: Laboratory, engine: FakeEngine, time: SwarmTime, *, readers: int = 2, trackers: tuple[str, ...] = ()
 ) -> tuple[Session, list[str]]:
     """Make a session that a test plays, and the list of its notices."""
     notices: list[str] = []
-    options = SwarmOptions(readers=readers)
+    options = SwarmOptions(readers=readers, trackers=trackers)
     session = Session(lab.store, options, lambda: engine, notices.append, time.clock, is_threaded=False)
     time.session = session
     return session, notices

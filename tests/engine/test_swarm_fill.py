@@ -515,3 +515,24 @@ def test_a_planted_link_to_what_cannot_be_looked_at_is_no_torrent(lab: Laborator
     report_without_torrent([Job(((scene.manifest, scene.manifest.files[0]),))], notices.append)
     assert len(notices) == 1
     assert notices[0].startswith("demo-model.torrent is not beside its manifest")
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("Connection refused", "connection refused"),
+        ("421 (unknown HTTP error)", "it does not know itself by this name (421); its option --allow-host"),
+        ("\x1b[31mRed", "[31mRed"),
+    ],
+)
+def test_a_tracker_of_the_settings_that_does_not_answer_is_one_notice(
+    scene: Scene, why: str, told: str
+) -> None:
+    mine, other = "http://head:8765/announce", "http://of-a-manifest.example/announce"
+    scene.session, scene.notices = played_session(scene.lab, scene.engine, scene.time, trackers=(mine,))
+    scene.lab.serve(CONTENT)
+    for tracker in (other, mine, mine):
+        scene.engine.refuse(tracker, why)
+    assert code(scene.run()) == 0
+    [notice] = scene.notices
+    assert notice.startswith(f"tracker {mine} is left out: {told}")

@@ -30,6 +30,7 @@ from modelfetch.swarm.engine import (
 )
 from modelfetch.swarm.frames import frame
 from modelfetch.swarm.metainfo import parse_info
+from tests.origin import refusing_port
 from tests.patience import IN_TIME
 from tests.swarm.liar import Liar
 from tests.swarm.nodes import Node, address, metainfo_of, some_files, until, written
@@ -362,3 +363,37 @@ def test_connections_are_encrypted_where_both_sides_can(seed: Node, node: MakeNo
     assert len(relay.seen) > METAINFO.size
     assert b"BitTorrent protocol" not in relay.seen
     assert FILES["onnx/encoder.onnx"][:64] not in relay.seen
+
+
+def test_a_tracker_that_answers_at_no_address_is_reported(node: MakeNode) -> None:
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}/announce"
+        made = node()
+        paths = made.paths(METAINFO)
+        made.engine.add(TorrentSpec(METAINFO.infohash, METAINFO.encode(), paths, Mode.LEECH, trackers=(url,)))
+        event = made.until(lambda event: isinstance(event, EngineError) and bool(event.tracker))
+    assert isinstance(event, EngineError)
+    assert (event.tracker, event.is_fatal) == (url, False)
+    assert "refused" in event.message.lower()
+
+
+def endpoint(*fails: int) -> dict[str, Any]:
+    return {"info_hashes": [{"fails": each} for each in fails]}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "is_verified", "expected"),
+    [
+        ([endpoint(0, 1), endpoint(0, 2)], False, True),
+        ([endpoint(0, 1), endpoint(0, 0)], False, False),  # asked from that address at this moment
+        ([endpoint(0, 1)], True, False),  # it has answered before
+    ],
+)
+def test_a_tracker_has_failed_when_it_answered_none(
+    endpoints: list[dict[str, Any]], *, is_verified: bool, expected: bool
+) -> None:
+    from modelfetch.swarm.libtorrent_torrent import has_failed  # loads libtorrent
+
+    tracker = {"url": "http://a/announce", "verified": is_verified, "endpoints": endpoints}
+    assert has_failed([tracker], "http://a/announce") == expected
+    assert not has_failed([tracker], "http://b/announce")

@@ -37,6 +37,7 @@ EVENTS: list[Event] = [
     MetadataReceived("a", b"d\n\xffe"),
     Removed("a"),
     EngineError("no\nspace \udc80", "a", is_fatal=True),
+    EngineError("refused", "a", tracker="http://head:8765/announce"),
 ]
 
 
