@@ -60,6 +60,7 @@ _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
 )
 
 _NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; fetched data is kept."
+_SERVER: Final = "Check that the server runs, and its port, then try again; fetched data is kept."
 
 
 class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
@@ -90,7 +91,7 @@ class UnreachableError(UnavailableError):
     """
 
     def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
-        hint = _hint(failures.values(), _NETWORK)
+        hint = _hint(failures.values(), _NETWORK if _is_network(failures.values()) else _SERVER)
         super().__init__(f"{', '.join(models)}: {_unreached(models, failures)}", hint=hint)
         self.models = tuple(models)
         self.failures = dict(failures)
@@ -106,9 +107,16 @@ def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> 
     else:
         whose = "its" if len(models) == 1 else "their"
         reason = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
-    # Only a failed TCP connection or name lookup points at the network of this machine.
-    is_network = any(each.fault is Fault.CONNECT for each in failures.values())
-    return f"{reason}: is this machine online?" if is_network else reason
+    return f"{reason}: is this machine online?" if _is_network(failures.values()) else reason
+
+
+def _is_network(errors: Iterable[SourceError]) -> bool:
+    """Whether one points at the network of this machine: a name lookup, or a connection without an answer.
+
+    A refusal (``ECONNREFUSED``) came from the host, so the network works.
+    """
+    failed = (error for error in errors if error.fault is Fault.CONNECT)
+    return any(not error.message.startswith("connection refused") for error in failed)
 
 
 def file_error(

@@ -109,7 +109,7 @@ def test_of_several_models_all_are_named_and_of_one_host_its_reason() -> None:
     both = worst([unreached(["a", "b"]), unreached(["a"], model="tts")]).message
     assert both.startswith("whisper, tts: none of their 2 hosts can be reached (a: connection refused, ...)")
     one = worst([unreached(["a"])]).message
-    assert one == "whisper: its only host cannot be reached (a: connection refused): is this machine online?"
+    assert one == "whisper: its only host cannot be reached (a: connection refused)"
 
 
 def test_a_network_that_is_dead_for_some_files_only_is_no_dead_network() -> None:
@@ -190,3 +190,21 @@ def test_a_file_that_no_peer_has_is_not_a_file_without_sources() -> None:
     assert found.exit_code == 6
     assert "no peer" in found.message
     assert "serve --share" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("messages", "is_network"),
+    [
+        (["connection refused"], False),
+        (["connection refused at minio.internal:9000", "connection refused"], False),
+        (["connection refused", "no connection in time"], True),
+        (["network is unreachable"], True),
+    ],
+)
+def test_a_host_that_refuses_connections_is_no_sign_of_a_dead_network(
+    messages: list[str], *, is_network: bool
+) -> None:
+    failures = [(f"mirror {n}", SourceError(Fault.CONNECT, message)) for n, message in enumerate(messages)]
+    found = file_error("m", "f", Exhausted(failures), offline=False)
+    assert ("online" in found.message) == is_network
+    assert ("Check the network" if is_network else "the server runs") in found.hint
