@@ -75,6 +75,8 @@ def read_index(directory: Path) -> Index:
 
 
 _builtin_index = cache(lambda: read_index(BUILTIN))
+_builtin_entries = cache(lambda: tuple(_listing(BUILTIN, "built-in")))
+"""Listed once in a process, as the index is read once: a server opens the catalogs for each job."""
 _builtin_read: dict[Path, tuple[_FileState, Manifest]] = {}
 """Built-in manifests that were read, for all catalogs of this process, with the state of their files."""
 
@@ -118,7 +120,7 @@ class Catalog:
         Raises:
             ConfigError: A directory or file of project or environment is missing or cannot be listed.
         """
-        entries = list(_listing(BUILTIN, "built-in"))
+        entries = list(_builtin_entries())
         if user is not None:
             entries += _listing(user, "user")
         notices: list[str] = []
@@ -284,12 +286,12 @@ def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:
 
 def _listing(directory: Path, origin: Origin) -> Iterator[CatalogEntry]:
     try:
-        paths = sorted(builtin.paths() if origin == "built-in" else directory.iterdir())
+        paths = list(builtin.paths() if origin == "built-in" else directory.iterdir())
     except (OSError, ValueError) as error:
         if origin == "user" and (isinstance(error, PermissionError) or not is_there(directory)):
             return
         raise _unusable(directory, origin, error) from error
-    for path in paths:
+    for path in sorted(paths, key=lambda each: each.name):  # comparing paths is slow
         if path.suffix == ".toml" and not why_bad_name(path.stem):
             yield CatalogEntry(path.stem, origin, path)
 
