@@ -46,7 +46,10 @@ ABOUT_CODE = [ROOT / "CONTRIBUTING.md", *sorted((DOCS / "explanation").glob("*.m
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 CODE = sorted((ROOT / "modelfetch").rglob("*.py"))
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+def each(pages: list[Path]) -> pytest.MarkDecorator:
+    """Run a test for each of these pages."""
+    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 # Reading Markdown
@@ -54,10 +57,19 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
+SHELL = ("sh", "yaml", "")
+"""Languages of blocks with calls of the command."""
+
+
 def blocks(page: Path, *languages: str) -> list[str]:
     """The code blocks of a page, of some languages or of all."""
     found = FENCE.findall(page.read_text("utf-8"))
     return [body for _, language, body in found if language in languages or not languages]
+
+
+def pages_with(*languages: str) -> list[Path]:
+    """The pages with code blocks of some languages."""
+    return [page for page in PAGES if blocks(page, *languages)]
 
 
 def prose(page: Path) -> str:
@@ -136,7 +148,7 @@ def test_the_readme_lists_every_command() -> None:
 
 def calls(page: Path) -> Iterator[list[str]]:
     """Every call of the command in the code blocks of a page, as its arguments."""
-    for block in blocks(page, "sh", "yaml", ""):
+    for block in blocks(page, *SHELL):
         pattern = r"\bmodelfetch ((?:(?:bundle|config|quarantine|swarm) )?[a-z-]+\b(?:'[^']*'|[^\n;&|)'>])*)"
         for call in re.findall(pattern, block):
             if call.split()[0] in ROOT_COMMAND.commands:
@@ -162,7 +174,7 @@ def names_in(parameters: dict[str, Any]) -> Iterator[str]:
             yield word
 
 
-@every_page
+@each(pages_with(*SHELL))
 def test_calls_in_examples_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is parsed by the command itself; the models it names are in the catalog, or the page's own."""
     monkeypatch.setattr(tracing, "active", None)  # parsing -v starts verbose output
@@ -294,7 +306,7 @@ def test_the_decision_lists_the_settings_that_have_no_effect_yet() -> None:
 # Examples
 
 
-@every_page
+@each(pages_with("toml"))
 def test_toml_examples_are_valid(page: Path) -> None:
     """Manifests by the program's own parser; all else must be a project's file."""
     for block in blocks(page, "toml"):
@@ -305,7 +317,7 @@ def test_toml_examples_are_valid(page: Path) -> None:
             assert from_tables(document, str(page), lists=PROJECT_LISTS).faults == []
 
 
-@every_page
+@each(pages_with("python"))
 def test_python_examples_use_what_exists(page: Path) -> None:
     for block in blocks(page, "python"):
         for node in ast.walk(ast.parse(block)):
@@ -376,7 +388,7 @@ def links(page: Path) -> list[str]:
     return [target for target in found if not target.startswith(("https://", "http://"))]
 
 
-@every_page
+@each(PAGES)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in links(page):
         path, _, anchor = target.partition("#")
