@@ -120,7 +120,7 @@ def test_a_directory_is_made_when_its_manifest_names_it(home: Home, get: Get) ->
 def test_directories_and_trees_are_kept_within_one_limit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_blocks, "TREE_BYTES", 5000)
     roots = []
-    for number in range(8):
+    for number in range(4):
         contents = {f"d{number}/{name}": BIG + bytes([number]) for name in ("one", "two")}
         manifest = replace(model(f"m{number}", contents), ipfs_cid=directory_of(contents).text)
         roots.append(Cid.parse(home.place(manifest, contents).ipfs_cid or ""))
