@@ -39,14 +39,14 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all but the first cases of a test as slow, where ``quick`` says so."""
+    """Mark as slow the cases that ``quick`` leaves out: all but the first ones, or all but every so many."""
     cases = Counter[str]()
     for item in items:
         mark = item.get_closest_marker("quick")
         if mark is not None and item.get_closest_marker("slow") is None:
             test = item.nodeid.partition("[")[0]
             cases[test] += 1
-            if cases[test] > mark.args[0]:
+            if cases[test] > mark.args[0] if mark.args else cases[test] % mark.kwargs["every"] != 1:
                 item.add_marker(pytest.mark.slow)
 
 
