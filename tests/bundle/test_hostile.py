@@ -384,6 +384,7 @@ def refuse(path: Path, root: Path) -> ModelfetchError:
     return caught.value
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("name", TARS)
 def test_a_hostile_archive_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "b.tar"
@@ -393,6 +394,7 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, name: str, capsys: pytest.
     capsys.readouterr()
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_hostile_documents_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "b.tar"
@@ -472,6 +474,7 @@ DIRECTORIES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", DIRECTORIES)
 def test_a_hostile_directory_is_refused(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

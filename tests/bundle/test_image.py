@@ -214,6 +214,7 @@ ALONE: dict[str, Callable[[], bytes]] = {
 """Layers that are not an archive of the model alone."""
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", ALONE)
 def test_a_layer_must_be_an_archive_of_its_file_alone(
     path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -49,6 +49,7 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     return call
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_with_examples_that_are_accepted(name: str, called: Called) -> None:
     code, out, err = called(*name.split(), "--help")
@@ -170,6 +171,7 @@ def test_the_choices_of_a_missing_argument_are_on_one_line(called: Called) -> No
     assert "Choose from: bash, zsh, fish\n" in called("completion")[2]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("words", "code", "name", "message"),
     [
@@ -229,6 +231,7 @@ def test_config_says_what_has_no_effect_yet(called: Called, monkeypatch: pytest.
     assert lines["lan.enabled"].endswith("config.toml (no effect yet)")
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("quiet", [[], ["-q"], ["--quiet"]])
 @pytest.mark.parametrize("names", [[], ["a"], ["b", "a", "b"]])
 @pytest.mark.parametrize("command", ["ensure", "verify"])

@@ -26,6 +26,7 @@ def drawn(columns: list[Column], rows: list[list[str]], room: int) -> list[str]:
     return lines(columns, cells, arrange(columns, natural, room), room)
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("room", [*range(24, 140)])
 def test_no_line_is_wider_than_the_terminal(room: int) -> None:
     assert max(map(cell_len, drawn(COLUMNS, ROWS, room))) <= room

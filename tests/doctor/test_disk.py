@@ -88,6 +88,7 @@ def test_a_root_that_does_not_exist_stays_absent(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("disk", "check", "state", "words"),
     [
@@ -147,6 +148,7 @@ def test_a_disk_that_does_not_answer(root: Path) -> None:
     assert found["write"].state is State.NOT_REACHED
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize("operation", ["write", "sync", "link to", "clone into", "lock", "probe"])
 def test_nothing_is_left_behind_by_any_failure(root: Path, operation: str) -> None:
     diagnose(root, RefusingDisk(errno.EIO, [operation]))

@@ -45,6 +45,7 @@ def served(inside: InProcess, origin: Origin) -> ServedModel:
     return inside.serve(model(origin, {"a.bin": 3000, "b.bin": 100_000}, catalog=inside.catalog))
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_group_has_the_option_once(name: str) -> None:
     options = [parameter.opts for parameter in COMMANDS[name].params]

@@ -97,6 +97,7 @@ def test_journals_name_kind_and_host() -> None:
 # Deciding
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("fault", LASTING)
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_lasting_fault_is_not_retried(fault: Fault, alone: bool) -> None:

@@ -342,6 +342,7 @@ def test_force_fetches_everything_again(lab: Laboratory) -> None:
 # How it ends
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("answer", "exit_code", "word"),
     [

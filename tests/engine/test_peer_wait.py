@@ -244,6 +244,7 @@ def test_who_only_asks_may_wait_for_one_that_had_not_started_when_it_was_asked(s
     assert (late.asked, origin.asked, asks.is_slow, late.is_slow) == ([0], [], False, False)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("says", "answer"),
     [

@@ -182,11 +182,13 @@ def test_an_unknown_kind_is_none() -> None:
     assert from_json({"v": 1}) is None
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
 def test_unknown_fields_are_ignored(line: dict[str, Any]) -> None:
     assert from_json(line | {"human": "words", "new": [1, {"x": None}]}) == from_json(line)
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
 def test_a_field_that_is_wrong_or_missing_is_reported(line: dict[str, Any]) -> None:
     for field in line.keys() - DERIVED:

@@ -433,6 +433,7 @@ def test_an_unreachable_source_is_left_sooner_when_there_is_another(lab: Laborat
     assert (len(first.asked), len(second.asked)) == (2, 5)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "fault",
     [

@@ -266,6 +266,7 @@ def test_only_a_regular_file_is_used(path: Path, tmp_path: Path, kind: str) -> N
     assert not target.exists()
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["link", "hard link"])
 def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, kind: str, suffix: str) -> None:

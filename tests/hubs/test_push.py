@@ -199,6 +199,7 @@ def test_a_small_damaged_file_is_not_sent_at_all(cli: InProcess, registry: PushR
     assert b"[]" not in registry.uploads.values()
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("method", "status", "fields"),
     [
@@ -398,6 +399,7 @@ def test_a_request_that_a_proxy_thinks_too_large_is_explained(cli: InProcess, re
     assert_fails(pushed(cli, registry), 6, "413", "client_max_body_size")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

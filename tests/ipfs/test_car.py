@@ -125,6 +125,7 @@ def read(reader: CarReader, data: bytes, size: int) -> None:
 CARV2 = bytes.fromhex("0aa16776657273696f6e02")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("data", "message"),
     [

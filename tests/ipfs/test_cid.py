@@ -103,6 +103,7 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
     return "f" + version + codec + multihash
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -60,6 +60,7 @@ def test_a_link_may_lead_to_any_codec_and_hash() -> None:
     assert decode(encode(Node((link,), None))).links == (link,)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("block", "reason"),
     [

@@ -125,6 +125,7 @@ def level_by_level(leaves: list[tuple[Cid, int, int]], width: int) -> tuple[list
     return blocks, level[0][0], level[0][2]
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("width", [2, 3, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 8, 9, 10, 24, 25, 26, 27, 28, 81, 82, 125, 126])
 def test_every_shape(width: int, count: int) -> None:

@@ -58,6 +58,7 @@ def test_one_leaf_at_all_its_places() -> None:
     assert proves(table, leaf * 16)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("profile", [UNIXFS_V1_2025, UNIXFS_V0_2015])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9, 10, 27, 28, 100])
 def test_trees_that_are_built_here(profile: Profile, count: int) -> None:

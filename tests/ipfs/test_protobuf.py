@@ -28,6 +28,7 @@ def test_fields_are_read_in_order(message: str, fields: list[tuple[int, int, int
     assert list(protobuf.read_fields(bytes.fromhex(message))) == fields
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

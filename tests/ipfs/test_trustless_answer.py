@@ -295,6 +295,7 @@ V0 = replace(UNIXFS_V0_2015, chunk_size=256, width=3)
 SIZES = [0, 1, 255, 256, 257, 768, 769, 2304, 2305, 9999]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("profile", [V1, V0], ids=["v1", "v0"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_mapped_file_is_served_completely(profile: Profile, size: int) -> None:

@@ -103,6 +103,7 @@ def test_the_path_is_decoded_once(location: str, path: list[str]) -> None:
     assert parse_request(f"{URL}{location}?format=car").path == expected
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("target", "accept", "status", "message"),
     [
@@ -143,6 +144,7 @@ INVALID = (
 )
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("value", ["", " 0:1", "0:1 ", *INVALID.split()])
 def test_invalid_ranges(value: str) -> None:
     with pytest.raises(RequestError, match=r"entity-bytes must (be two numbers|not end before it begins)"):

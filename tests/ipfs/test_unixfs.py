@@ -58,6 +58,7 @@ def test_other_spellings_are_read(data: str, message: Message) -> None:
     assert unixfs.decode(bytes.fromhex(data)) == message
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -371,6 +371,7 @@ class Killing(Disk):
         return super().unlink(path)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("after", range(8))
 def test_a_killed_run_leaves_no_receipt_without_its_files(tmp_path: Path, after: int) -> None:
     ensure(Store(tmp_path), {"a": noise(5000), "b": SHARED})

@@ -73,6 +73,7 @@ def test_list_shows_the_disk_space(cli: InProcess) -> None:
     assert "disk" not in cli("list", "--present", "--json").document["models"][0]
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize("alias", ALIASES)
 def test_a_further_name_is_the_command_and_not_listed(alias: str, cli: InProcess) -> None:
     assert cli(alias, "--help").out == cli(ALIASES[alias], "--help").out

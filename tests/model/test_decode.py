@@ -56,6 +56,7 @@ def test_a_whole_number_is_a_number_of_seconds_too() -> None:
     assert (seconds, type(seconds)) == (2.0, float)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("field", "value"),
     [

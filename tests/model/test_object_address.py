@@ -32,6 +32,7 @@ def test_an_address_is_a_bucket_and_a_key(text: str, bucket: str, key: str) -> N
     assert found.place == f"{text.partition(':')[0]}://{bucket}"
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("text", "clause"),
     [

@@ -189,6 +189,7 @@ def test_the_error_names_the_file_and_counts_the_rest() -> None:
         parsed(tomli_w.dumps(document(name=None, version=None)))
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -267,6 +268,7 @@ def test_a_wrong_value_is_one_fault_of_its_key(changes: dict[str, Any], fault: s
     assert found[0].startswith(fault)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -319,6 +321,7 @@ def test_only_a_whole_lower_case_digest_is_one(digest: str) -> None:
     assert fault.startswith("files[0].sha256: ")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -386,6 +389,7 @@ def test_a_fault_never_repeats_an_address(key: str) -> None:
     assert "hunter2" not in " ".join(faults(document(**changes[key])))
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("repository", "reason"),
     [
@@ -475,6 +479,7 @@ def test_a_newer_schema_is_the_only_fault_reported() -> None:
     ]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "text",
     [

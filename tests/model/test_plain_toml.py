@@ -46,6 +46,7 @@ def test_every_form_has_the_values_of_tomllib() -> None:
     assert parse_plain("") == {}
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize(
     "text",
     [

@@ -133,6 +133,7 @@ def test_keys_with_their_default_are_left_out() -> None:
     )
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("path", sorted(BUILTIN.glob("[a-z]*.toml")), ids=lambda path: path.stem)
 def test_a_built_in_manifest_survives(path: Path) -> None:
     manifest = load_manifest(path)

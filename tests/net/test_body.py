@@ -25,6 +25,7 @@ from tests.patience import HELD, IN_TIME
 # Complete bodies, with each way of marking their end
 
 
+@pytest.mark.quick(every=5)
 @BOTH_WAYS
 @pytest.mark.parametrize("start", [0, 1, 50_000, SIZE - 1])
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def test_a_shorter_range_ends_early_without_error(origin: Origin, client: Client
 # Bodies that end early
 
 
+@pytest.mark.quick(every=3)
 @BOTH_WAYS
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize("at", [0, 1, 999, 65_536, SIZE - 1])
@@ -93,6 +95,7 @@ def test_ends_that_only_counting_finds(
     assert got.data == FILE[:kept]
 
 
+@pytest.mark.quick(every=5)
 @BOTH_WAYS
 @pytest.mark.parametrize("offset", [0, 1, 8, 9, 16, 17, 60, 100, 200])
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])

@@ -63,6 +63,7 @@ def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Call
         thread.join()
 
 
+@pytest.mark.quick(every=5)
 @BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "kept"),

@@ -67,6 +67,7 @@ def test_a_git_lfs_pointer_is_recognized_in_a_part_as_well(
 # The decision table, over connections
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [

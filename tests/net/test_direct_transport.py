@@ -88,6 +88,7 @@ def test_threads_do_not_share_a_connection(origin: Origin, ours: Client, url: st
     assert origin.connections == 4
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -121,6 +122,7 @@ def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: 
 # Failures
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -266,6 +268,7 @@ def test_urls_are_sent_as_they_are(url: str, where: tuple[object, ...]) -> None:
     assert parse_target(url) == where
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "url",
     [

@@ -39,6 +39,7 @@ HUNG_UP = httpx.RemoteProtocolError("Server disconnected without sending a respo
 SHORT = httpx.RemoteProtocolError("peer closed connection without sending complete message body (received 5")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("error", "before", "inside"),
     [

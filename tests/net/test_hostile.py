@@ -88,6 +88,7 @@ def test_cookies_are_never_stored(origin: Origin, client: Client, url: str) -> N
 # Secrets
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "fault",
     [

@@ -58,6 +58,7 @@ def hub(client: Client, waits: Waits) -> HubClient:
     return HubClient(client, Cancellation(), policy, sleep=waits.seconds.append, waiting=waits.lines.append)
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529])
 def test_failures_that_may_pass_are_retried(hub: HubClient, server: Store, waits: Waits, status: int) -> None:
     server.script("/", Reply(status), Reply(status), Reply.json({"a": 1}))

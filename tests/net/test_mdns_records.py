@@ -37,6 +37,7 @@ def test_a_server_in_a_network_of_this_machine_is_used() -> None:
     assert found == FoundPeer("http://[fd00::7]:8765", "3f9a0c11d2e4b7a6")
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "address",
     [

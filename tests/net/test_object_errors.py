@@ -27,6 +27,7 @@ def refused(status: int, code: str = "", where: str = "http://127.0.0.1:1/b/k") 
     )
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("error", "fault", "message"),
     [

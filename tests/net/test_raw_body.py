@@ -101,6 +101,7 @@ def test_the_parser_hands_over_at_once_all_that_it_holds(count: int) -> None:
     assert parser.trailing_data == (b"", False)
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("start", [0, 10_000])
 @pytest.mark.parametrize("count", GLUED)
 def test_bytes_glued_to_the_head_come_first_and_once(
@@ -140,6 +141,7 @@ def test_a_connection_that_was_read_from_is_not_used_again(served: Origin, eager
 # When reading from the socket is safe
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize(
     "fault",
     [

@@ -60,6 +60,7 @@ def test_a_failure_after_a_redirect_to_the_same_host_is_its_own(
     assert not get(client, url).failure.elsewhere
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["/files/big.bin?x", "big.bin?x", "./../files/big.bin?x", "?x"])
 def test_a_relative_redirect(origin: Origin, client: Client, url: str, location: str, status: int) -> None:

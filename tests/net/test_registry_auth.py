@@ -229,6 +229,7 @@ def test_a_token_service_elsewhere_is_named_if_it_fails(client: Client, registry
         assert Reader(client, registry).error().elsewhere == service.host
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("answer", "status", "fault", "retry"),
     [
@@ -288,6 +289,7 @@ def test_a_realm_that_may_be_asked(realm: str, repository: RegistryRepository, i
     assert check_realm(f"{realm}#x", repository, is_public=is_public) == realm
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("realm", "repository", "is_public", "why"),
     [

@@ -55,6 +55,7 @@ def _lengthy(length: int | None, headers: dict[str, str]) -> dict[str, str]:
 # 206
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("wanted", "head", "expected"),
     [
@@ -123,6 +124,7 @@ def test_partial_content(wanted: RangeRequest, head: ResponseHead, expected: Acc
 # 200
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("wanted", "head", "expected"),
     [
@@ -207,6 +209,7 @@ def test_range_not_satisfiable(wanted: RangeRequest, label: str, expected: Resen
 # Everything else
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("status", "fault"),
     [

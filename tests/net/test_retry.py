@@ -72,6 +72,7 @@ def test_a_wish_of_nothing_still_backs_off() -> None:
 # Retry-After
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

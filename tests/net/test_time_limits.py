@@ -187,6 +187,7 @@ def asked(client: Client, serve: Serve) -> tuple[Got, int]:
         return got, listener.accepted
 
 
+@pytest.mark.quick(every=5)
 @BOTH_WAYS
 @pytest.mark.parametrize(
     ("begin", "drip", "fault"),

@@ -176,6 +176,7 @@ def test_a_step_up_to_https_is_followed(secure: Origin, origin: Origin, trusting
     assert secure.foreign_headers == set()
 
 
+@pytest.mark.quick(every=3)
 @BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "kept"),

@@ -54,6 +54,7 @@ def test_a_credential_goes_to_its_own_origin(url: str) -> None:
     assert Credential.bearer(HOME, CANARY).header_for(url) == {"Authorization": f"Bearer {CANARY}"}
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "url",
     [
@@ -129,6 +130,7 @@ def test_a_url_without_credential_stays_as_it_is() -> None:
 HERE = "https://h.example/a/b?q=1"
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("location", "target"),
     [
@@ -171,6 +173,7 @@ def test_a_step_up_to_https_is_fine() -> None:
     assert redirect_target("http://h.example/a", b"https://h.example/a") == "https://h.example/a"
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "location",
     [
@@ -277,6 +280,7 @@ def test_whatever_the_location_the_target_is_safe_or_refused(location: str) -> N
 # Addresses
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize(
     "address",
     [
@@ -305,6 +309,7 @@ def test_addresses_that_are_not_the_public_internet(address: str) -> None:
     assert not is_public(address)
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize(
     "address",
     [

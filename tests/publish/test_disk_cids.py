@@ -88,6 +88,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, make: str) -> None:
             computed(tmp_path)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_pieces_of_any_size_give_the_tree_of_the_file(profile: Profile, threads: int) -> None:

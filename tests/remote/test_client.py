@@ -117,6 +117,7 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
     assert script.asked[-1].body == b""
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("answer", "kind", "words", "hint"),
     [

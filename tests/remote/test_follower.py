@@ -76,6 +76,7 @@ def test_a_job_is_followed_from_its_beginning_to_its_end(connect: Connect) -> No
     assert [line.wait for line in lines] == [f"its turn in the queue of {server.base}"]
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize("place", range(0, len(frames(RECORDS)), 997))
 def test_wherever_it_is_cut_no_record_is_lost_or_repeated(connect: Connect, place: int, reset: bool) -> None:
@@ -219,6 +220,7 @@ def test_a_restarted_server_without_the_job_means_interrupted(
     assert last["error"]["code"] == "interrupted"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("answer", "code", "exit_code"),
     [

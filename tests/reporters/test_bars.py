@@ -116,6 +116,7 @@ def test_40_columns_keep_name_and_percent() -> None:
     ]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("width", [1, 2, 5, 10, 20, 39, 53, 54, 75, 76, 95, 96, 119, 120, 200, 500])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     wide = [("模型/とても長い名前のファイル.onnx", 70_000_000), *MANY]

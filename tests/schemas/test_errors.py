@@ -113,6 +113,7 @@ def test_every_command_is_called() -> None:
     assert {f"modelfetch {command}" for command in CALLS} == {*COMMANDS}
 
 
+@pytest.mark.quick(every=2)
 @every_kind
 def test_an_error_before_a_result_is_json(cli: InProcess, kind: Kind) -> None:
     called = {

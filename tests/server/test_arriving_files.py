@@ -311,6 +311,7 @@ def test_a_file_that_has_its_final_name_by_now_is_not_read(store: Store) -> None
         assert placed.path.stat().st_ino == inode
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("missing", "ranges"),
     [

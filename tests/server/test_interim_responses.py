@@ -36,6 +36,7 @@ AGENTS = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(("agent", "status"), AGENTS.items())
 def test_the_status_suits_the_client(agent: str, status: int | None) -> None:
     assert interim_status("1.1", {"user-agent": agent, "connection": "keep-alive"}) == status

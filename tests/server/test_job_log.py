@@ -38,6 +38,7 @@ def test_all_events_are_kept_but_of_progress_only_the_latest() -> None:
     assert log.last == 9_999
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("after", [-1, 0, 4, 5, 98, 99, 1000])
 @pytest.mark.parametrize("limit", [1, 7, 1000])
 def test_reading_in_batches_gives_everything_once(after: int, limit: int) -> None:

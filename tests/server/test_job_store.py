@@ -51,6 +51,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_an_invalid_stored_job_is_skipped(tmp_path: Path, kept: JobRow, change: dict[str, Any]) -> None:
     forged = replace(kept, id="job-forged", snapshot=kept.snapshot | {"job_id": "job-forged"} | change)

@@ -177,6 +177,7 @@ BAD_ORDERS = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("body", BAD_ORDERS.values(), ids=BAD_ORDERS)
 def test_an_invalid_submission_is_refused_in_one_sentence(served: Served, body: bytes) -> None:
     answer = served.ask("POST", "/v1/jobs", body=body, headers={"Content-Type": "application/json"})
@@ -266,6 +267,7 @@ def test_events_that_were_read_are_not_replayed(served: Served) -> None:
     assert [message.data for message in served.messages(job_id, after=1)] == ["[DONE]"]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "٣", "9" * 40, "1, 2"])
 def test_an_invalid_last_event_id_replays_everything(served: Served, value: str) -> None:
     job_id = served.submit()

@@ -281,6 +281,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("origin", FOREIGN.values(), ids=FOREIGN)
 def test_p20_p21_other_origins_are_refused(served: Served, origin: str, method: str) -> None:
@@ -333,6 +334,7 @@ def test_p23_there_is_no_cors_header_ever(served: Served, method: str) -> None:
 # Changes
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -366,6 +368,7 @@ def test_p24_a_json_body_may_have_a_charset(served: Served) -> None:
     assert served.ask("POST", "/v1/jobs", body=json.dumps(ORDER).encode(), headers=headers).status == 202
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "TRACE"])
 def test_p28_to_p30_other_methods_change_nothing(served: Served, method: str) -> None:
     job_id = served.submit()

@@ -153,6 +153,7 @@ def test_a_mirror_of_containerd_gets_files_and_no_tags(registry: Registry, serve
     assert blob.body == FILES["model.gguf"]
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("patterns", "is_allowed"),
     [
@@ -222,6 +223,7 @@ def test_what_the_registry_does_not_have_is_not_found(registry: Registry, server
     assert catalog(server) == []
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "path",
     [

@@ -133,6 +133,7 @@ def test_a_revision_that_a_client_names_does_not_replace_what_the_operator_pinne
     assert catalog(server) == ["mine", f"org--repo--{evil}"]
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize(
     "path",
     [
@@ -357,6 +358,7 @@ def test_what_is_unknown_is_asked_for_again_after_a_while(
         assert len(hub.requests) == requests
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize(
     ("pattern", "is_allowed"),
     [

@@ -116,6 +116,7 @@ def test_files_of_the_server_are_not_read(server: Served, reference: str) -> Non
     assert (refused.status, refused.code) == (400, "usage")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "reference",
     [
@@ -138,6 +139,7 @@ def test_the_server_is_no_way_into_its_own_network(server: Served, reference: st
         assert inside.requests == []
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "document",
     [

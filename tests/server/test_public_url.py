@@ -22,6 +22,7 @@ def ask(public: str, *fields: tuple[str, str]) -> str | None:
 HERE = ("host", "127.0.0.1:8765")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("public", "fields", "code"),
     [

@@ -74,6 +74,7 @@ def test_head_has_the_same_headers_and_no_body(sharing: Sharing, size: int) -> N
     assert {**head.headers, **ignored} == {**get.headers, **ignored}
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("range_", "start", "end"),
     [

@@ -65,6 +65,7 @@ TRAVERSAL = [
 ]
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("target", TRAVERSAL)
 def test_no_path_leads_out_of_the_blobs(sharing: Sharing, digest: str, target: str) -> None:
     answer = sharing.raw(sharing.head(target, "Connection: close"))
@@ -94,6 +95,7 @@ VARIANTS: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_only_the_digest_itself_names_a_blob(sharing: Sharing, digest: str, variant: str) -> None:
     target = f"/blobs/sha256/{VARIANTS[variant](digest)}"
@@ -155,6 +157,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_verified_is_answered_as_what_is_unknown(tmp_path: Path, kind: str, method: str) -> None:
@@ -202,6 +205,7 @@ def own_path(endpoint: Endpoint) -> str:
     return re.sub(r"\{[^}]*\}", "x", endpoint.path)
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
 def test_every_other_request_needs_the_token(sharing: Sharing, endpoint: Endpoint) -> None:
     document: dict[str, object] | None = {} if endpoint.body is not None else None
@@ -209,6 +213,7 @@ def test_every_other_request_needs_the_token(sharing: Sharing, endpoint: Endpoin
     assert (answer.status, answer.code) == (401, "bad_token")
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "target",
     [
@@ -246,6 +251,7 @@ def test_without_sharing_no_path_is_shared() -> None:
 # Methods and bodies
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("name", ["known", "unknown"])
 def test_shared_paths_can_only_be_read(sharing: Sharing, digest: str, method: str, name: str) -> None:

@@ -59,6 +59,7 @@ def lower(answer: Answer) -> dict[str, str]:
 # Hugging Face
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("revision", ["main", COMMIT, COMMIT[:12]])
 @pytest.mark.parametrize("repo", ["org/tiny", "tiny"])
 def test_a_file_has_the_headers_that_clients_need(shapes: Shapes, repo: str, revision: str) -> None:

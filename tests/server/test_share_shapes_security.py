@@ -108,6 +108,7 @@ PREFIXES = (
 )
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("out", OUT)
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_no_path_leads_out(shapes: Shapes, prefix: str, out: str) -> None:
@@ -116,6 +117,7 @@ def test_no_path_leads_out(shapes: Shapes, prefix: str, out: str) -> None:
     assert SECRET not in answer
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "target",
     [
@@ -156,6 +158,7 @@ def test_only_the_exact_name_is_found(shapes: Shapes, target: str) -> None:
     assert status(answer) in (400, 401, 404), answer[:200]
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize(
     "target",
@@ -280,6 +283,7 @@ def test_nothing_tells_where_the_files_are(shapes: Shapes, home: Home) -> None:
 # No list
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "target",
     [
@@ -407,6 +411,7 @@ def test_no_scope_sends_more_than_the_file(shapes: Shapes, scope: str, dups: str
     assert len(answer.body) < len(BIG) + 1000
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("span", "expected", "most"),
     [
@@ -431,6 +436,7 @@ def test_extremes_of_entity_bytes(shapes: Shapes, span: str, expected: int, most
     assert len(answer.body) < most
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "cid",
     [
@@ -557,6 +563,7 @@ SHARED = (
 )
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("path", SHARED)
 def test_everything_is_read_only(shapes: Shapes, path: str, method: str) -> None:
@@ -578,6 +585,7 @@ def test_a_rebound_name_reads_nothing(shapes: Shapes, path: str) -> None:
         assert to.recv(4096).split()[1] == b"421"
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("token", ["hf_secret", TOKEN, "", "a" * 5000])
 def test_the_token_of_a_client_changes_nothing(shapes: Shapes, token: str) -> None:
     answer = shapes.get("/org/tiny/resolve/main/config.json", Authorization=f"Bearer {token}")
@@ -586,6 +594,7 @@ def test_the_token_of_a_client_changes_nothing(shapes: Shapes, token: str) -> No
     assert shapes.get("/v1/jobs", Authorization=f"Bearer {token}").status == (200 if token == TOKEN else 401)
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: f"{each.method} {each.path}")
 def test_the_api_of_the_panel_is_closed(shapes: Shapes, endpoint: Endpoint) -> None:
     path = re.sub(r"\{\w+\}", "x", endpoint.path.replace("{name:path}", "org/tiny"))

@@ -25,6 +25,7 @@ def tables(path: Path) -> dict[str, object]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_written_read_and_taken_out_again(
     setting: Setting, path: Path, tmp_path: Path

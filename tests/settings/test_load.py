@@ -137,6 +137,7 @@ def write(path: Path, setting: Setting, text: str) -> None:
     path.write_text(tomli_w.dumps({setting.section: {setting.key: setting.form.from_text(text)}}))
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_precedence_and_origin_of_every_setting(setting: Setting, machine: Machine) -> None:
     """Default, user's file, project's file, environment, flag: each wins over all before it, and is named."""

@@ -49,6 +49,7 @@ def known() -> KnownSecrets:
     return KnownSecrets(environ)
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_secret_is_masked_wherever_it_is(known: KnownSecrets, place: str, form: str) -> None:

@@ -154,6 +154,7 @@ def test_values_and_table_have_the_same_names() -> None:
     assert names == [setting.name for setting in SETTINGS]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_values_have_the_types_their_dataclasses_promise(setting: Setting) -> None:
     promised = get_type_hints(get_type_hints(Settings)[setting.section])[setting.key]
@@ -288,6 +289,7 @@ BAD: Mapping[str, list[object]] = {
 }
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(("name", "raw"), [(name, case) for name, cases in BAD.items() for case in cases])
 def test_bad_values_are_refused_with_a_short_reason(name: str, raw: object) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
@@ -300,6 +302,7 @@ def test_a_misspelled_kind_of_source_gets_a_suggestion() -> None:
         BY_NAME["sources.order"].form.validate(["hugingface"])
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_shown_values_can_be_set_again(setting: Setting) -> None:
     """The text of ``config show`` is what ``config set`` reads, for every default."""

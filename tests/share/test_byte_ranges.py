@@ -32,6 +32,7 @@ def test_one_range(value: str, size: int, expected: tuple[int, int, int]) -> Non
     assert select("GET", {"range": value}, TAG, size) == Selection(*expected)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "value",
     [

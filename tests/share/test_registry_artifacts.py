@@ -53,6 +53,7 @@ def test_a_manifest_is_found_by_tag_and_digest() -> None:
     assert artifacts.manifest(repo(), "v1", tags=False) is None
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "reference",
     ["", "v2", "V1", "../v1", "sha256:", "sha256:" + "0" * 63, "sha256:" + "0" * 64, "sha512:" + "0" * 128],

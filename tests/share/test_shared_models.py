@@ -119,6 +119,7 @@ def test_repositories_of_another_type_are_others(kind: str) -> None:
     assert found.hub_repo(kind, "tiny") is None  # type: ignore[arg-type]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "name", ["", "org", "org/", "/tiny", "org/tiny/", "Org/tiny", "../org/tiny", "org/tiny "]
 )

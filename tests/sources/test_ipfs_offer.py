@@ -54,6 +54,7 @@ def fails(gateway: Gateway, client: Client, cid: Cid, start: int = 0) -> SourceE
     return caught.value
 
 
+@pytest.mark.quick(every=5)
 @pytest.mark.parametrize("start", [0, 1, 999, 1000, 5500, 10_499])
 @pytest.mark.parametrize("profile", [SMALL, SMALL_OLD], ids=["raw leaves", "wrapped leaves"])
 @pytest.mark.parametrize("way", ["file", "car"])
@@ -68,6 +69,7 @@ def test_bytes_from_an_offset_on(
     assert len(gateway.targets("raw")) == 4 + (way == "car" and start > 9000)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("end", [1, 1000, 1001, 5000, 10_500])
 @pytest.mark.parametrize("way", ["file", "car"])
 def test_a_part_in_the_middle(client: Client, gateway: Gateway, dag: Dag, end: int, way: str) -> None:
@@ -375,6 +377,7 @@ def test_a_block_that_is_too_large(client: Client, gateway: Gateway, dag: Dag) -
     assert gateway.sent < 2**22
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("status", "fault", "retry"),
     [

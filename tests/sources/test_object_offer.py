@@ -148,6 +148,7 @@ def test_azure_without_an_account_says_what_to_set(stores: Client, monkeypatch: 
 # Faults
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("fault", "why", "is_retried"),
     [

@@ -79,6 +79,7 @@ def test_a_peer_that_fetches_the_file_says_how_far_it_is(near: Client, server: P
     assert offer(near, server).ask().received == 0
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "document",
     [
@@ -119,6 +120,7 @@ def answer_with(document: bytes, server: PeerServer, monkeypatch: pytest.MonkeyP
     server.statuses = [202]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("available", "ranges"),
     [

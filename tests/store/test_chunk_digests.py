@@ -65,6 +65,7 @@ def feed(hasher: ChunkHasher, content: bytes, piece: int, pause: Callable[[], No
         hasher.update(content[start : start + piece])
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("piece", [7, pytest.param(1, marks=pytest.mark.slow), 7 * MIB, MIB, 70_001, MIB + 1])
 def test_the_tree_is_that_of_the_file_whatever_the_pieces_are(piece: int) -> None:
     content = CONTENT if piece > 7 else CONTENT[: MIB + 3]

@@ -33,6 +33,7 @@ def test_a_descriptor_that_cannot_be_read_gives_nothing(tmp_path: Path) -> None:
         assert read_up_to(file.fileno(), 0, 5) == b""
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
 @pytest.mark.parametrize(
     ("written", "length", "most", "expected"),

@@ -50,6 +50,7 @@ def make_parent(root: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_under_one_of_our_names_is_not_followed(store: Store, victim: Path, name: str) -> None:
     before = victim.stat()
@@ -60,6 +61,7 @@ def test_a_link_under_one_of_our_names_is_not_followed(store: Store, victim: Pat
     assert (after.st_mode, after.st_mtime_ns, after.st_nlink) == (before.st_mode, before.st_mtime_ns, 1)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dangling_link_makes_no_file_elsewhere(store: Store, tmp_path: Path, name: str) -> None:
     make_parent(store.root, name).symlink_to(tmp_path / "created")

@@ -173,6 +173,7 @@ def test_a_blob_another_process_works_on_stays(store: Store) -> None:
     assert store.find_blob(spec(SHARED)) is None
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize("name", ["..", "../..", "/", "", "a/b", "tiny/../../x", "."])
 def test_a_name_that_is_none_removes_nothing(store: Store, name: str) -> None:
     ensure(store, ONE)

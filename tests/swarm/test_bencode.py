@@ -39,6 +39,7 @@ def test_other_types_cannot_be_written(value: object) -> None:
         encode(value)
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     "data",
     [

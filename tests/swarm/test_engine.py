@@ -315,6 +315,7 @@ def test_the_child_ends_with_the_run_that_is_killed(tmp_path: Path, *, is_stoppe
     until(lambda: has_ended(child))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("sent", [b"not a frame\n", b'{"do": "start"}\n', START + b'{"do": "dance"}\n'])
 def test_what_is_malformed_ends_the_child_with_a_line(tmp_path: Path, sent: bytes) -> None:
     sent = sent.replace(b"@STAGING@", os.fsencode(tmp_path))

@@ -91,6 +91,7 @@ def status(**changes: Any) -> dict[str, Any]:
     return head | changes
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "head",
     [

@@ -153,6 +153,7 @@ def tree(entry: Any, name: bytes = b"a") -> dict[bytes, Any]:
 GOOD = {b"length": 3, b"pieces root": bytes(32)}
 
 
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize(
     ("info", "why"),
     [

@@ -30,6 +30,7 @@ def paths(*layers: Descriptor) -> list[str]:
     return [path for path, _ in named_layers(different, "llama-1b")]
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [

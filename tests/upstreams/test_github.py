@@ -298,6 +298,7 @@ GOOD: dict[str, Any] = {
 }
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "assets",
     [

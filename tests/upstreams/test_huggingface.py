@@ -191,6 +191,7 @@ def test_a_commit_that_a_forced_push_removed(hub: HubClient, hf: HuggingFaceHub)
 MISSING = {"X-Error-Code": "RepoNotFound"}
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("reply", "token", "kind", "words"),
     [
@@ -306,6 +307,7 @@ def lfs(**changes: Any) -> dict[str, Any]:
     return entry(lfs=entry_of("model.bin", WEIGHTS)["lfs"] | changes)
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("found", "kind", "words"),
     [

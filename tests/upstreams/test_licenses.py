@@ -11,6 +11,7 @@ from modelfetch.upstreams.huggingface_card import stated_license, title_of
 from modelfetch.upstreams.licenses import license_of
 
 
+@pytest.mark.quick(every=4)
 @pytest.mark.parametrize(
     ("stated", "license"),
     [

@@ -159,6 +159,7 @@ def document(code: object = 200, success: object = True, message: object = "", d
     return Reply.json({"Code": code, "Success": success, "Message": message, "Data": data})
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     ("reply", "token", "kind", "words"),
     [

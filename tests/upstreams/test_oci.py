@@ -189,6 +189,7 @@ def test_an_index_of_itself_ends(hub: HubClient, registry: Registry) -> None:
 BAD = {"mediaType": OCI_MANIFEST, "layers": [layer(b"a", "a")]}
 
 
+@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "document",
     [
