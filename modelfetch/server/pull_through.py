@@ -114,8 +114,8 @@ class PullThrough(ShareState):
         """The files that are being fetched or wait for that, by digest, in the order they were asked for."""
         self._completing = threading.Lock()
         """Protects the field below: files of one model may be completed at the same time."""
-        self._missing: dict[str, set[str]] = {}
-        """By identity of a model: digests that it lacked when they were last looked at."""
+        self._missing: dict[str, dict[str, FileSpec]] = {}
+        """By identity of a model: files that it lacked when they were last looked at, by digest."""
 
     async def pin(self, request: Request, wanted: Named) -> bool:
         """Pin what no manifest pins, if that is allowed; see :class:`.PinOnDemand`.
@@ -304,9 +304,12 @@ class PullThrough(ShareState):
             missing = self._missing.get(identity)
             if missing is None:  # files of 20,000 are looked at once, not with each of them
                 files = {file.sha256: file for file in manifest.files}
-                missing = {digest for digest, file in files.items() if self._store.find_blob(file) is None}
+                missing = {each: file for each, file in files.items() if self._store.find_blob(file) is None}
                 self._missing[identity] = missing
-            missing.discard(sha256)
+            missing.pop(sha256, None)
+            # Others may have come in another way: by another process, or for another model.
+            while missing and self._store.find_blob(next(iter(missing.values()))) is not None:
+                del missing[next(iter(missing))]
             if missing or self._store.receipt(manifest) is not None:
                 return
             del self._missing[identity]

@@ -535,3 +535,18 @@ def test_a_full_disk_is_reported_on_the_server(
     assert server.get(digest(served, "big.bin")).status == 507
     assert "files for clients cannot be stored" in caplog.text
     assert "are needed" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_model_is_ready_too_if_another_process_brought_some_of_its_files(
+    served: ServedModel, server: Pulling
+) -> None:
+    assert server.get(digest(served, "config.json")).status == 200
+    server.until_idle()
+    file = server.server.workspace.find("m").file("other.bin")
+    with server.store.partial(file, True) as partial:
+        partial.put(0, data(served, "other.bin"), "mirror a")
+        partial.digest()
+        server.store.commit(partial)
+    assert server.get(digest(served, "big.bin")).status == 200
+    until(lambda: server.jobs()[-1] == ((), "completed"), "the job for the whole model")
