@@ -25,6 +25,9 @@ LINE_LIMIT: Final = 32 * 1024 * 1024
 BYTES_LIMIT: Final = METAINFO_LIMIT
 """Most bytes after a line: a torrent file; a piece is smaller."""
 
+_INT_LIMIT: Final = 1 << 63
+"""No figure of an engine has more than 64 bits; a larger one could not be divided as a float."""
+
 _EVENTS: Final[dict[str, type[Any]]] = {
     kind.__name__: kind
     for kind in (
@@ -120,8 +123,10 @@ def _checked(note: str, value: Any) -> Any:
         if not isinstance(value, list) or len(value) != len(Peer.__annotations__):
             raise ValueError("a peer with other fields")
         return _made(Peer, dict(zip(Peer.__annotations__, value, strict=True)), b"")
+    elif note == "int":
+        is_right = type(value) is int and 0 <= value < _INT_LIMIT
     else:
-        is_right = type(value) is {"str": str, "int": int, "bool": bool}[note]
+        is_right = type(value) is {"str": str, "bool": bool}[note]
     if not is_right:
         raise ValueError("a field has another type")
     return value

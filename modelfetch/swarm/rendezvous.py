@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 CLIENT: Final = b"-MF0100-"
 """How the peer IDs of this program begin (BEP 20): its two letters, and the version of these rules."""
-_OWN_KIND: Final = b"-MF".hex()
+_OWN_KIND: Final = re.compile(rf"{b'-MF'.hex()}[0-9a-f]{{34}}")
 
 DISCOVERY_SECONDS: Final = 2.5
 """Seconds in which peers are looked for before the first decision. A multicast or a tracker answers within
@@ -72,7 +73,7 @@ def new_peer_id() -> bytes:
 
 def is_own_kind(peer_id: str) -> bool:
     """Whether a peer ID, in hexadecimal, is one of this program. It is a claim that nothing proves."""
-    return peer_id.startswith(_OWN_KIND)
+    return _OWN_KIND.fullmatch(peer_id) is not None
 
 
 def rank(identity: str, peer_id: str) -> bytes:

@@ -112,6 +112,8 @@ def status(**changes: Any) -> dict[str, Any]:
         status(peers=[["a", "b", 1, 0.5, 1, 1, "c"]]),
         status(peers=[["a", "b", True, 2.5, 1, 1, "c"]]),
         status(downloaded="1"),
+        status(swarm_size=-1),
+        status(swarm_size=10**400),
     ],
 )
 def test_what_is_no_event_is_refused(head: dict[str, Any]) -> None:

@@ -293,3 +293,16 @@ def test_an_engine_that_hangs_is_left_after_the_patience() -> None:
     assert each.part() is None
     clock.now += 16
     assert each.part() is not None
+
+
+def test_what_is_no_peer_id_has_no_rank() -> None:
+    """It comes from the engine, which talks to strangers; a lone surrogate has no bytes to hash."""
+    own, other = IDS[0], IDS[1][:-1]
+    for text in (other, other + "\udc80", other + "G", other + "00", other + "0\n"):
+        clock = Clock()
+        each = turn(clock, own)
+        each.note(status(peer(text)))
+        clock.now += DISCOVERY_SECONDS
+        part = each.part()
+        assert part is not None
+        assert part.count == 1
