@@ -118,7 +118,9 @@ def search(seconds: float = WINDOW_SECONDS) -> Sequence[FoundPeer]:
         return distinct(peers)
     finally:
         for engine, _ in engines:
-            start(engine.close, "modelfetch-mdns")  # it joins its threads, so it takes a while
+            # In the background: it joins its threads, so it takes a while.
+            if start(engine.close, "modelfetch-mdns") is None:
+                engine.close()
 
 
 def _engines(zeroconf: Any) -> list[tuple[Zeroconf, Any]]:
@@ -151,7 +153,8 @@ def _ask_later(delay: float, ask: Callable[[], object]) -> None:
         return
     timer = threading.Timer(delay, work)
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # no more threads: then it is asked once
+        timer.start()
 
 
 _RECENT: Final = RecentPeers(search)

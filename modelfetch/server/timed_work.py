@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from modelfetch.cancel import Cancellation
+from modelfetch.threads import start
 
 
 class TimedWork:
@@ -40,15 +41,22 @@ class TimedWork:
 
     @contextmanager
     def running(self) -> Iterator[Cancellation]:
-        """Begin the work; gives what cancels it, until the end of the block."""
+        """Begin the work; gives what cancels it, until the end of the block.
+
+        Where the system allows no more threads there is no time limit but those of each request.
+        """
         cancel = self._cancel = Cancellation()
         if self.is_stopping:  # checked after it is set, so that a stop() in between is not missed
             cancel.cancel()
-        timer = threading.Timer(self.seconds, cancel.cancel)
-        timer.daemon = True
-        timer.start()
+        is_over = threading.Event()
+
+        def limit() -> None:
+            if not is_over.wait(self.seconds):
+                cancel.cancel()
+
+        start(limit, "time-limit")
         try:
             yield cancel
         finally:
-            timer.cancel()
+            is_over.set()
             self._cancel = None

@@ -15,6 +15,7 @@ environment names one.
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -71,7 +72,8 @@ def read_profile(environ: Mapping[str, str]) -> AwsProfile:
 
 def _path(environ: Mapping[str, str], variable: str, default: Path) -> Path:
     named = environ.get(variable, "").strip()
-    return Path(named).expanduser() if named else default
+    # Not by pathlib, which raises an error for a user that this machine does not have.
+    return Path(os.path.expanduser(named)) if named else default  # noqa: PTH111
 
 
 def _section(path: Path, section: str) -> dict[str, str]:

@@ -276,3 +276,16 @@ def test_a_request_that_the_end_of_the_search_cuts_is_no_error(
     lan.services, lan.closes_early = [service("a", "192.0.2.20", is_cached=False)], True
     assert not search(0.1)
     assert not errors
+
+
+def test_without_threads_the_engines_are_closed_all_the_same(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lan.services = [service("a", "192.0.2.20")]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert search(0.1) == (FoundPeer("http://192.0.2.20:8765", ID),)
+    for _ in lan.engines:
+        assert lan.closed.acquire(blocking=False)

@@ -185,3 +185,8 @@ def test_a_home_that_cannot_be_looked_at_has_no_credentials(
     for name in (".aws", ".config", ".azure"):
         (tmp_path / name).symlink_to("x" * 300)
     assert access_to(scheme, home | more).config == {"skip_signature": True}
+
+
+def test_a_file_of_an_unknown_user_counts_as_absent(home: dict[str, str]) -> None:
+    named = {"AWS_SHARED_CREDENTIALS_FILE": "~nobody-here/x", "AWS_CONFIG_FILE": "~nobody-here/y"}
+    assert access_to("s3", home | named).config == {"skip_signature": True}

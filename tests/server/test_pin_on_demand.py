@@ -419,3 +419,17 @@ def test_a_catalog_that_cannot_be_listed_is_a_refusal_and_no_bug(tmp_path: Path)
     with no_descriptors(), pytest.raises(Refusal) as refused:
         pin_on_demand._check_catalog(tmp_path)
     assert (refused.value.status, refused.value.code) == (500, "disk")
+
+
+def test_without_a_thread_for_the_time_limit_a_repository_is_pinned(
+    repo: HubRepo, server: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "time-limit" or isinstance(thread, threading.Timer):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert get(server, "/org/repo/resolve/main/config.json").status == 200
