@@ -17,6 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from modelfetch.server.error_responses import Refusal
+from modelfetch.server.pull_results import copy_of
 from modelfetch.server.share_outlet import submit
 from modelfetch.store.in_progress import InProgress
 
@@ -59,10 +61,13 @@ class HashQueue:
             size: Bytes of the file that is to be hashed.
 
         Raises:
-            Refusal: 503 without threads.
+            Refusal: 503 without threads; 500 if the cache cannot be read at the moment; one for each request.
         """
         file = self._files.get(sha256) or self._begin(sha256, size)
-        return await asyncio.shield(file.result)  # the end of one request does not end it for the others
+        try:
+            return await asyncio.shield(file.result)  # the end of one request does not end it for the others
+        except Refusal as refusal:
+            raise copy_of(refusal) from None
 
     def progress(self, sha256: str) -> InProgress | None:
         """Return how far a file is; None if it is not in the queue. It never goes back."""

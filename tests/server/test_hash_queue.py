@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from modelfetch.errors import StoreError
+from modelfetch.server.error_responses import Refusal
 from modelfetch.server.hash_queue import HashQueue
 from modelfetch.share.shared_cache import SharedFile
 from modelfetch.store.receipt import Stamp
@@ -44,6 +46,8 @@ class SteppedHashing:
                 self._done += 1
                 self._changed.notify_all()
             if step is None:
+                if sha256 == "unreadable":
+                    raise StoreError("too many files are open")
                 return file(sha256) if sha256 != "missing" else None
 
     def step(self, step: int | None) -> None:
@@ -132,5 +136,16 @@ def test_requests_for_one_file_share_its_result_and_one_that_leaves_ends_nothing
         hashing.step(None)
         assert await asyncio.gather(*tasks[1:]) == [file("same")] * 2
         assert (hashing.order, queue.progress("same")) == (["same"], None)
+
+    run(test)
+
+
+def test_a_disk_that_refuses_is_a_refusal_for_each_request() -> None:
+    async def test(queue: HashQueue, hashing: SteppedHashing, _: FakeClock) -> None:
+        first, second = await asked(queue, "unreadable", 100), await asked(queue, "unreadable", 100)
+        hashing.step(None)
+        found = await asyncio.gather(first, second, return_exceptions=True)
+        assert [each.status for each in found if isinstance(each, Refusal)] == [500, 500]
+        assert found[0] is not found[1]
 
     run(test)
