@@ -55,7 +55,11 @@ class BlobRoutes:
         return [Route("/blobs/sha256/{digest}", self.blob, methods=["GET"])]
 
     async def blob(self, request: Request) -> Response:
-        """Send a blob, or report its progress to a client that would rather wait elsewhere."""
+        """Send a blob, or report its progress to a client that would rather wait elsewhere.
+
+        Raises:
+            Refusal: 404 if it is not here, and nobody is fetching it; or as :meth:`.ShareState.obtain_blob`.
+        """
         digest, seconds = request.path_params["digest"], preferred_wait(request.headers.get("prefer", ""))
         if seconds is None:
             return self._shares.response(await self._shares.obtain_blob(request, digest), ENDPOINT)

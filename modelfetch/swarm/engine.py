@@ -236,6 +236,7 @@ class Engine(Protocol):
 
         Raises:
             UnavailableError: It is not installed, or cannot be started.
+            StoreError: The system allows no more threads.
         """
 
     def add(self, torrent: TorrentSpec) -> None:
@@ -250,6 +251,10 @@ class Engine(Protocol):
 
         A piece that is given before Ready, that is there already, or that is of a file without a path, is
         ignored.
+
+        Raises:
+            IndexError: The torrent has no such piece.
+            ValueError: The piece has another size.
         """
 
     def peers(self, infohash: str, addresses: Sequence[str]) -> None:
