@@ -44,7 +44,7 @@ from modelfetch.swarm.engine import (
 )
 from modelfetch.swarm.rendezvous import Turn, new_peer_id
 from modelfetch.swarm.torrent_files import read_torrent
-from modelfetch.threads import start
+from modelfetch.threads import require, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ class Session:
         self._files: list[SwarmFile] = []
         self._addresses: tuple[str, ...] = ()
         self.feeder = Feeder(self._give_piece, clock)
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threading.Thread | None] = []
 
     # In the threads of runs
 
@@ -197,7 +197,7 @@ class Session:
         self.feeder.stop()
         if engine is not None:
             engine.close()
-        for thread in self._threads:
+        for thread in filter(None, self._threads):
             thread.join(1.0)
         if staging is not None:
             staging.remove()
@@ -216,21 +216,24 @@ class Session:
             try:
                 self._staging = self._staging or self._store.staging()
                 engine.start(self._options.of_engine(self._staging.directory, self._peer_id))
-            except ModelfetchError as error:
-                # A server that has no room or no thread now may have it for the next model.
-                self._is_gone = not isinstance(error, StoreError)
+                self._engine = engine
+                if self._is_threaded:
+                    self._start_threads()
+            except BaseException as error:
+                self._engine = None
+                engine.close()
+                if not isinstance(error, ModelfetchError):  # such as Ctrl-C during the start
+                    raise
+                self._is_gone = not isinstance(error, StoreError)  # a lack of room or threads may pass
                 self._notify(f"no swarm: {error.message}")
                 return False
-            except BaseException:  # Ctrl-C during the start, before close() knows the engine
-                engine.close()
-                raise
-            self._engine = engine
-            if self._is_threaded:
-                start(partial(self._work, self._resolve), "modelfetch-peers")
-                works = (self._read_events, "modelfetch-swarm"), (self.feeder.run, "modelfetch-feed")
-                started = [start(partial(self._work, work), name) for work, name in works]
-                self._threads = [*filter(None, started)]
             return True
+
+    def _start_threads(self) -> None:
+        """Start the threads; raises StoreError without that of the events, which nobody would read."""
+        events = require(partial(self._work, self._read_events), "modelfetch-swarm")
+        self._threads = [events, start(partial(self._work, self.feeder.run), "modelfetch-feed")]
+        start(partial(self._work, self._resolve), "modelfetch-peers")
 
     def _join(self, manifest: Manifest, paths: Collection[str]) -> None:
         """Add the torrent of a model, unless it is there."""

@@ -536,3 +536,23 @@ def test_a_tracker_of_the_settings_that_does_not_answer_is_one_notice(
     assert code(scene.run()) == 0
     [notice] = scene.notices
     assert notice.startswith(f"tracker {mine} is left out: {told}")
+
+
+def test_without_a_thread_for_its_events_an_engine_is_closed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "modelfetch-swarm":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    job, notices = Job(((scene.manifest, scene.manifest.files[0]),)), list[str]()
+    with closing(Session(scene.lab.store, SwarmOptions(), lambda: scene.engine, notices.append)) as session:
+        assert session.begin([job]) == frozenset()
+        assert scene.engine.is_closed
+        assert notices == ["no swarm: the system allows this process no more threads"]
+        monkeypatch.undo()
+        assert session.begin([job]) == {job.key}
