@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import sanitize
 from modelfetch.net.mdns import MISSING, SERVICE, MdnsMissing, interfaces, zeroconf_package
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zeroconf import Zeroconf
+
+
+_NOT_ANNOUNCED: Final = "this server is not announced in the local network"
 
 
 class Announcement:
@@ -50,10 +53,10 @@ class Announcement:
                 report(MISSING)
             except Exception as error:  # whatever the network does, the server goes on
                 if not self._is_closed:
-                    why = sanitize(str(error)) or type(error).__name__
-                    report(f"this server is not announced in the local network: {why}")
+                    report(f"{_NOT_ANNOUNCED}: {sanitize(str(error)) or type(error).__name__}")
 
-        start(work, "modelfetch-mdns")
+        if start(work, "modelfetch-mdns") is None:
+            report(f"{_NOT_ANNOUNCED}: the system allows this process no more threads")
 
     def announce(self) -> None:
         """Announce, and return when that is done.

@@ -289,3 +289,13 @@ def test_without_threads_the_engines_are_closed_all_the_same(
     assert search(0.1) == (FoundPeer("http://192.0.2.20:8765", ID),)
     for _ in lan.engines:
         assert lan.closed.acquire(blocking=False)
+
+
+def test_a_server_without_a_thread_for_its_announcement_says_so(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert reported(Announcement(8765, ID, OWN)).endswith(": the system allows this process no more threads")
