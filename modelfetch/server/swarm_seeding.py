@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ModelfetchError
 from modelfetch.model.text import sanitize
-from modelfetch.threads import start
+from modelfetch.threads import require
 
 if TYPE_CHECKING:
     from modelfetch.engine.swarm_session import Session
@@ -93,6 +93,7 @@ def seeding(workspace: Workspace, load: Callable[[], Workspace]) -> Iterator[See
 
     Raises:
         UsageError: libtorrent is not installed, or this Python cannot run it.
+        StoreError: The system allows no more threads.
     """
     from modelfetch.engine.swarm_setup import open_session, require_engine
 
@@ -100,8 +101,8 @@ def seeding(workspace: Workspace, load: Callable[[], Workspace]) -> Iterator[See
     session = open_session(workspace.loaded, workspace.store, _Once(_warn))
     assert session is not None, "there can be an engine, as was just checked"
     found = Seeding(session, load)
-    start(found.run, "modelfetch-seeding")
     try:
+        require(found.run, "modelfetch-seeding")
         yield found
     finally:
         found.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,19 @@ def test_a_system_that_had_no_thread_for_the_engine_is_asked_again(
     assert [spec.mode for spec in engine.specs] == [Mode.SEED]
     seeding.stop()
     assert not list((lab.store.root / "partial").iterdir())  # no directory of the first attempt either
+
+
+def test_without_a_thread_that_looks_for_models_there_is_no_seeding(
+    manifest: Manifest, workspace: ServerWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("libtorrent")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with (
+        pytest.raises(StoreError, match="no more threads"),
+        swarm_seeding.seeding(workspace.load(), workspace.load),
+    ):
+        pass
