@@ -83,7 +83,7 @@ CANCELLED_IN_QUEUE: Final = RunFinished(
     SIGINT_EXIT,
     0.0,
     (),
-    ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it"),
+    ErrorInfo("cancelled", "cancelled before it began", "Run it again, or `modelfetch retry` the job."),
 )
 """End of a job that never started; the exit code is that of Ctrl-C (128 + SIGINT)."""
 
@@ -95,7 +95,7 @@ INTERRUPTED: Final = RunFinished(
     ErrorInfo(
         "interrupted",
         "the server was stopped while this job ran",
-        "retry the job; it resumes where it stopped",
+        "Run it again, or `modelfetch retry` the job: it continues where it stopped.",
     ),
 )
 """End of a job whose server was killed; the exit code is that of a killed command (128 + SIGTERM)."""
@@ -103,7 +103,7 @@ INTERRUPTED: Final = RunFinished(
 STOPPED: Final = ErrorInfo(
     "interrupted",
     "the server was stopped before this job ended; verified data was kept",
-    "once the server runs again, the same command or a retry of the job resumes there",
+    "Once the server runs again, run it again, or `modelfetch retry` the job: it continues there.",
 )
 
 
