@@ -204,7 +204,7 @@ def announced(options: Options, workspace: Workspace, address: Address) -> Itera
         why = (
             "it listens on this machine only; --host 0.0.0.0 changes that"
             if address.is_local
-            else "it uses TLS; name it in sources.peers of the others"
+            else f"it uses TLS; name it in sources.peers of the others, as https://HOST:{address.port}"
         )
         report(f"this server is not announced in the local network: {why}")
         yield

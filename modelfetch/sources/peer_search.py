@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from modelfetch.cancel import Cancellation, Cancelled
-from modelfetch.errors import SourceError
+from modelfetch.errors import Fault, SourceError
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import sanitize
 from modelfetch.sources.base import HostAddress, Offer, RegisteredSource, SourceContext
@@ -213,9 +214,22 @@ class PeerSource(RegisteredSource):
                     peer.may_have(model)
             except SourceError as error:
                 peer.is_out = True
-                self._tell(peer, f"is left out: {error.message}")
+                self._tell(peer, f"is left out: {error.message}{advice(peer.url, error)}")
             except Cancelled:
                 return
+
+
+def advice(url: str, error: SourceError) -> str:
+    """Return what may be wrong with the address of a peer that failed, to follow the failure; may be empty.
+
+    Whether a server uses TLS, and its port, cannot be seen in ``nas``, which stands for ``http://nas:8765``.
+    """
+    if url.startswith("http://"):
+        return "; if it uses TLS, write https:// and its port" if error.fault is Fault.CUT else ""
+    if error.fault is Fault.CONNECT and urlsplit(url).port is None:
+        return "; its port is taken to be 443, as none is named"
+    is_plain = error.fault is Fault.TLS and "certificate" not in error.message
+    return "; if it does not use TLS, write http://" if is_plain else ""
 
 
 def found_peers(notice: Callable[[str], None]) -> Sequence[Peer]:

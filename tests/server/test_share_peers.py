@@ -235,7 +235,7 @@ def test_two_machines_that_start_at_once_read_the_origin_once(
     ("bound", "tls", "reason"),
     [
         ("127.0.0.1", False, "it listens on this machine only; --host 0.0.0.0 changes that"),
-        ("0.0.0.0", True, "it uses TLS; name it in sources.peers of the others"),
+        ("0.0.0.0", True, "it uses TLS; name it in sources.peers of the others, as https://HOST:8765"),
     ],
 )
 def test_a_server_that_no_peer_could_use_is_not_announced(

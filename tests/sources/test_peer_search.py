@@ -9,6 +9,7 @@ import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.batch import LARGEST
+from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.client import Client
 from modelfetch.net.mdns_records import FoundPeer
@@ -219,3 +220,32 @@ def test_without_the_package_the_notice_says_how_to_install_it(monkeypatch: pyte
     assert notices == [
         "lan.enabled is set, but the package zeroconf is missing: pip install 'modelfetch[lan]'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "fault", "message", "expected"),
+    [
+        ("http://nas:8765", Fault.CUT, "the connection was cut before an answer", "write https://"),
+        ("http://nas:8765", Fault.CONNECT, "connection refused", ""),
+        ("https://nas", Fault.CONNECT, "connection refused", "443"),
+        ("https://nas:8765", Fault.CONNECT, "connection refused", ""),
+        ("https://nas:8765", Fault.TLS, "the TLS handshake failed", "write http://"),
+        ("https://nas:8765", Fault.TLS, "certificate refused: expired", ""),
+    ],
+)
+def test_a_notice_says_what_may_be_wrong_with_an_address(
+    url: str, fault: Fault, message: str, expected: str
+) -> None:
+    found = peer_search.advice(url, SourceError(fault, message))
+    assert expected in found
+    assert bool(found) == bool(expected)
+
+
+def test_a_peer_without_tls_that_is_named_with_https_is_told_apart(near: Client, stack: ExitStack) -> None:
+    peer = server(stack, LARGE)
+    notices: list[str] = []
+    source = PeerSource(near, [peer.url.replace("http://", "https://")], own_name, None, notices.append)
+    source.discover(PLACES)
+    assert hosts(source, LARGE_FILE) == []
+    [notice] = notices
+    assert notice.endswith("; if it does not use TLS, write http://")
