@@ -14,6 +14,7 @@ listens and which cache it shares, and nothing of what is in there::
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 import time
@@ -240,11 +241,22 @@ def is_installed() -> bool:
 
 
 def interfaces() -> list[tuple[str, int]]:
-    """Return the addresses of this machine, with the lengths of their prefixes."""
+    """Return the addresses of this machine, with the lengths of their prefixes.
+
+    Raises:
+        OSError: The system does not tell them, as in a sandbox without netlink sockets.
+    """
     import ifaddr
 
+    try:
+        adapters = list(ifaddr.get_adapters())
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        if error.errno == errno.EAFNOSUPPORT:
+            why += "; a service of systemd needs AF_NETLINK in RestrictAddressFamilies"
+        raise OSError(f"the addresses of this machine cannot be listed: {why}") from error
     return [
         (each.ip if isinstance(each.ip, str) else each.ip[0], each.network_prefix)
-        for adapter in ifaddr.get_adapters()
+        for adapter in adapters
         for each in adapter.ips
     ]

@@ -5,6 +5,7 @@ Real multicast would leave this machine; ``tests/campaign/lan.py`` tests that in
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -299,3 +300,13 @@ def test_a_server_without_a_thread_for_its_announcement_says_so(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert reported(Announcement(8765, ID, OWN)).endswith(": the system allows this process no more threads")
+
+
+def test_a_sandbox_without_netlink_is_told_what_it_needs(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(sys.modules["ifaddr"], "get_adapters", refuse)
+    line = reported(Announcement(8765, ID, OWN))
+    assert "cannot be listed: address family not supported by protocol" in line
+    assert "AF_NETLINK" in line
