@@ -24,13 +24,15 @@ from modelfetch.net.urls import host_of
 _STATUS: Final = re.compile(r"Server returned (?:non-2xx status code|error response): ([0-9]{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _KIND: Final = re.compile(r"\bkind: (Connect|Timeout|Interrupted|Request|Decode)\b")
+_SKEWED: Final = "RequestTimeTooSkewed"
+_CLOCK: Final = "Set the clock of this machine: signatures hold for some minutes by the clock of the store."
 _LOGINS: Final = frozenset(
     {
         "AuthorizationHeaderMalformed",
         "ExpiredToken",
         "InvalidAccessKeyId",
         "InvalidToken",
-        "RequestTimeTooSkewed",
+        _SKEWED,
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
     }
@@ -72,6 +74,7 @@ def object_error(error: BaseException, hint: str, *, has_begun: bool = False) ->
         return SourceError(Fault.AUTHORIZATION, "no credentials could be obtained", hint=hint)
     if type(error).__name__ in _REFUSED or code in _LOGINS:
         shown = ", ".join(filter(None, [status, code]))
+        hint = _CLOCK if code == _SKEWED else hint
         return SourceError(Fault.AUTHORIZATION, f"access refused{f' ({shown})' if shown else ''}", hint=hint)
     found = _by_name(error, code) or (_by_status(int(status), hint) if status else None)
     return found or _without_status(text, has_begun=has_begun)

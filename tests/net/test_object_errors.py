@@ -114,3 +114,9 @@ def test_what_cannot_be_reached_is_named(
 def test_a_password_in_an_endpoint_is_not_shown() -> None:
     text = "Generic S3 error: Error performing GET http://me:secret@h:9/b in 1ms - kind: Connect, x"
     assert "secret" not in object_error(GenericError(text), HINT).message
+
+
+def test_a_wrong_clock_is_not_a_wrong_key() -> None:
+    found = object_error(refused(403, "RequestTimeTooSkewed"), HINT)
+    assert found.fault is Fault.AUTHORIZATION
+    assert "clock of this machine" in found.hint
