@@ -197,20 +197,23 @@ async def snapshot_frames(jobs: Jobs, changed: ThreadEvent) -> Frames:
     """Stream a snapshot of each job, then one for each change, until the server stops."""
     seen: dict[str, int] = {}  # the version of each job that was sent last
     changed.clear()
+    is_last = jobs.is_closed
     async for piece in _changed_jobs(jobs, seen):
         yield piece
     yield event_frame("ready", {"jobs": list(seen)})
-    while True:
+    while not is_last:
         await changed.wait()
         changed.clear()
+        # Read before the jobs: once it is set, none of them changes. In the other order, the end of a job
+        # between the two reads would be lost.
+        is_last = jobs.is_closed
         for gone in seen.keys() - {job.id for job in jobs.all()}:
             del seen[gone]
             yield event_frame("gone", {"job_id": gone})
         async for piece in _changed_jobs(jobs, seen):
             yield piece
-        if jobs.is_closed:
-            return
-        await asyncio.sleep(SNAPSHOT_SECONDS)
+        if not is_last:
+            await asyncio.sleep(SNAPSHOT_SECONDS)
 
 
 async def _changed_jobs(jobs: Jobs, seen: dict[str, int]) -> Frames:

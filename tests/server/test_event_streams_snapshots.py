@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import Event, Planned, PlannedFile, Progress, RunFinished, RunStarted
-from modelfetch.server import job_queue, serve
-from modelfetch.server.event_streams import SNAPSHOT_SECONDS
+from modelfetch.server import event_streams, job_queue, serve
+from modelfetch.server.event_streams import SNAPSHOT_SECONDS, ThreadEvent, snapshot_frames
 from modelfetch.server.job_state import Order
 from tests.patience import HELD, IN_TIME
 from tests.server.running import FakeEngine, Follower, Served
@@ -79,6 +80,40 @@ def test_it_ends_with_the_server_after_the_end_of_each_job(tmp_path: Path) -> No
         snapshots_until(stream, "status", "running")
         served.stop()
         assert [message.document["status"] for message in stream][-1] == "cancelled"
+
+
+class LastJob:
+    """The only job of a server. It ends, and the server with it, just after its second snapshot was made."""
+
+    id = "job-0"
+
+    def __init__(self, changed: ThreadEvent) -> None:
+        self.version = 0
+        self.is_closed = False
+        self._changed = changed
+
+    def all(self) -> list[LastJob]:
+        return [self]
+
+    def snapshot(self) -> dict[str, Any]:
+        status = ("running", "running", "cancelled")[self.version]
+        if status == "running":
+            self.version += 1
+            self.is_closed = self.version == 2
+            self._changed.set()
+        return {"status": status, "files": []}
+
+
+def test_an_end_just_before_that_of_the_server_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_streams, "SNAPSHOT_SECONDS", 0.0)
+
+    async def read() -> list[bytes]:
+        changed = ThreadEvent()
+        jobs: Any = LastJob(changed)
+        return [frame async for frame in snapshot_frames(jobs, changed)]
+
+    last = asyncio.run(asyncio.wait_for(read(), IN_TIME))[-1]
+    assert b'"status":"cancelled"' in last
 
 
 @pytest.mark.slow
