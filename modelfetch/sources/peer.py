@@ -64,6 +64,8 @@ INSTANCE_FIELD: Final = "X-Modelfetch-Instance"
 LONGEST: Final = 1e9
 """Most seconds since which a peer may fetch a file, some thirty years; also rules out NaN."""
 
+_LATE: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
+"""Faults for which the limit of a first byte may be the only reason."""
 _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.TLS, Fault.REDIRECT})
 """Faults of a machine that is not there, or is no peer; it is not asked for another file."""
 
@@ -231,7 +233,9 @@ class PeerOffer(HttpOffer):
         try:
             return super().open(offset, end, first_byte)
         except SourceError as error:
-            self._note(error)
+            # A batch gives a new connection little time, and asks again over one that has the time of a peer.
+            if first_byte is None or error.fault not in _LATE:
+                self._note(error)
             raise
 
     def stop_waiting(self) -> None:

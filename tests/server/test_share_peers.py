@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine import peer_wait
+from modelfetch.engine import batch_connections, peer_wait
+from modelfetch.engine.batch import SAMPLE
 from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import Event, FileCommitted, LockWaiting, SourceFailed
 from modelfetch.engine.options import EnsureOptions, Request
@@ -28,7 +30,7 @@ from modelfetch.sources import peer, peer_search
 from modelfetch.store import Store
 from tests.engine.fakes import body, code, flipped, of, sha256, spec
 from tests.origin import Origin
-from tests.patience import IN_TIME
+from tests.patience import HELD, IN_TIME
 from tests.peer_server import PeerServer
 from tests.server.sharing import Sharing, sharing_server
 from tests.sources.test_peer_table import BLOCKS, DATA, FILE, Gateway
@@ -130,7 +132,8 @@ def url(sharing: Sharing) -> str:
 
 def test_a_model_comes_from_a_peer_with_the_origin_down(tmp_path: Path, sharing: Sharing) -> None:
     for content in FILES.values():
-        sharing.put(content)
+        # A peer that hashes the largest file yet is not asked for the small ones.
+        assert sharing.get_blob(sharing.put(content)).status == 200
     events = Machine(tmp_path, [url(sharing)]).ensure(model(FILES))
     assert code(events) == 0
     assert kinds(events) == {"peer"}
@@ -166,6 +169,36 @@ def test_a_peer_that_lacks_some_small_files_is_not_asked_for_the_rest(
     assert kinds(events) == {"mirror", "peer"}
     assert not of(events, SourceFailed)
     assert peer.requests < len(SMALL), "each connection of the batch may have asked once"
+
+
+class FewThreads(PeerServer):
+    """A peer without a thread for one of the connections over which small files are requested."""
+
+    def __init__(self, *files: bytes) -> None:
+        super().__init__(*files)
+        self.delay = 0.01  # worth several connections
+        self.small = itertools.count()
+        self.go = threading.Event()
+
+    def answer(self, handler: Any) -> None:
+        is_small = len(self.files[handler.path.rpartition("/")[2]]) < 10_000
+        if is_small and next(self.small) == SAMPLE:
+            self.go.wait(HELD)
+        super().answer(handler)
+
+    def release(self) -> None:
+        self.go.set()
+
+
+def test_a_connection_that_a_peer_does_not_answer_at_once_is_no_failure_of_the_peer(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other small files, and that one, come from the same peer over other connections."""
+    monkeypatch.setattr(batch_connections, "PATIENCE_SECONDS", 0.05)
+    peer = stack.enter_context(FewThreads(*FILES.values()))
+    events = Machine(tmp_path, [peer.url]).ensure(model(FILES))
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
 
 
 def test_a_file_that_a_peer_is_fetching_is_waited_for(
