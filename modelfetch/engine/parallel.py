@@ -133,10 +133,11 @@ class ParallelConnections:
     def _fetch_segments(self) -> None:
         """Fetch segments while there are any, and a source that may have another connection."""
         segments = self._sink.segments
-        segments.split(self._parts)
         failed: set[str] = set()
         while not self._is_stopped and (candidate := self._choose(failed)) is not None:
             try:
+                # Only with a source for the parts: the one connection of a gateway is to request all at once.
+                segments.split(self._parts)
                 goes_on = self._fetch_segment(segments, candidate, failed)
             finally:
                 self._runtime.hosts.release_connection(candidate.offer.host)
