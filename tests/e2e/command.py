@@ -266,8 +266,9 @@ def noted(cli: Command) -> int:
 
 
 def keep_all(cli: Command) -> None:
-    """Let a run that ends in the middle keep every byte, also on a machine that takes long to hash them."""
-    bend(cli, f"from modelfetch.store import partial\npartial.CLOSE_SECONDS = {PATIENCE}")
+    """Let a run that ends in the middle keep every byte, also on a machine that takes long for that."""
+    modules = "from modelfetch.engine import workers\nfrom modelfetch.store import partial"
+    bend(cli, f"{modules}\nworkers.LEAVE_SECONDS = partial.CLOSE_SECONDS = {PATIENCE}")
 
 
 def assert_fails(result: Result, code: int, *words: str) -> None:

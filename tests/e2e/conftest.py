@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.engine import workers
 from modelfetch.store import partial
 from tests.e2e.command import PATIENCE, Command, InProcess
 from tests.origin import Origin
@@ -29,7 +30,8 @@ def inside(tmp_path: Path) -> InProcess:
 
 @pytest.fixture
 def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of this process that ends in the middle keeps every byte, however long it takes to hash them."""
+    """A run of this process that ends in the middle keeps every byte, however long that takes."""
+    monkeypatch.setattr(workers, "LEAVE_SECONDS", PATIENCE)
     monkeypatch.setattr(partial, "CLOSE_SECONDS", PATIENCE)
 
 

@@ -110,7 +110,8 @@ def held(house: House, size: int, at: int) -> Iterator[tuple[Origin, ServedModel
 
 def wait_for_what_is_cancelled(house: House) -> None:
     """Let the client wait for the end of its job after a signal, for as long as a loaded machine takes."""
-    bend(house.client, f"from modelfetch.remote import client\nclient.CANCEL_SECONDS = {HELD}")
+    modules = "from modelfetch.remote import client, remote_run"
+    bend(house.client, f"{modules}\nclient.CANCEL_SECONDS = remote_run.CANCEL_SECONDS = {HELD}")
 
 
 @pytest.fixture
