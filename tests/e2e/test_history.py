@@ -15,8 +15,9 @@ import pytest
 
 import modelfetch
 from modelfetch.history import FILE, History
-from tests.e2e.command import Command, Result, assert_fails
+from tests.e2e.command import Command, Result, assert_fails, bend
 from tests.origin import Origin, ServedModel, faults, model, refusing_port
+from tests.patience import HELD
 
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
@@ -46,6 +47,8 @@ class Fared:
 @pytest.fixture(scope="module")
 def fared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fared]:
     cli = Command(tmp_path_factory.mktemp("fared"))
+    # A gateway that has the file answers within two seconds, but not on any machine.
+    bend(cli, f"from modelfetch.engine import candidates\ncandidates.FIRST_BYTE = {HELD}")
     with Origin() as origin, Origin() as liar, refusing_port() as dead:
         liar.fault("*", faults.flipped())
         mirrors = [liar, origin]
