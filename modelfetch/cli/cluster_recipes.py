@@ -67,7 +67,11 @@ spec:
       containers:
         - name: share
           image: @IMAGE@
-          command: ["modelfetch", "serve", "--host", "0.0.0.0", "--port", "8765", "--share", "--swarm"]
+          # The line that it prints has the token; keep it out of the log.
+          command:
+            - sh
+            - -c
+            - exec modelfetch serve --host 0.0.0.0 --port 8765 --share --swarm > /dev/null
           readinessProbe:
             tcpSocket:
               port: 8765

@@ -242,7 +242,7 @@ def test_a_node_has_one_cache_which_jobs_cannot_change(project: Project) -> None
     [mount] = [each for each in job["containers"][0]["volumeMounts"] if each["name"] == "models"]
     assert mount == {"name": "models", "mountPath": "/cache", "readOnly": True}
     assert {"name": "MODELFETCH_OFFLINE", "value": "1"} in job["containers"][0]["env"]
-    assert "--share" in node["containers"][0]["command"]
+    assert "--share" in node["containers"][0]["command"][-1]
 
 
 def test_pods_have_no_more_rights_than_they_need(project: Project) -> None:
@@ -756,3 +756,11 @@ def test_other_users_of_a_host_can_read_the_models(project: Project) -> None:
     assert directories[play["vars"]["modelfetch_environment"]["MODELFETCH_CACHE_DIR"]] == "0755"
     [user] = [each["ansible.builtin.user"] for each in play["tasks"] if "ansible.builtin.user" in each]
     assert user["create_home"] is False  # else its mode depends on the system
+
+
+def test_the_token_of_a_server_is_in_no_log(project: Project) -> None:
+    [container] = objects(project)["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    shell, option, command = container["command"]
+    assert (shell, option) == ("sh", "-c")
+    assert re.fullmatch(r"exec modelfetch serve .* > /dev/null", command)
+    assert "StandardOutput=null" in project.recipe("ansible")
