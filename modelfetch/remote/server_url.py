@@ -120,7 +120,9 @@ def _is_loopback(base: str) -> bool:
 def _base(url: str) -> str:
     clause = why_bad_url(url) or _why_not_base(url)
     if clause:
-        raise UsageError(f"the server {quote(redact(url))} {clause}", hint=HINT)
+        # Without a scheme it may be the token alone, or the part of the line that has it.
+        named = f"the server {quote(redact(url))}" if "://" in url else "the address of the server"
+        raise UsageError(f"{named} {clause}", hint=HINT)
     return url.rstrip("/")
 
 

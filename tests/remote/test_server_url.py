@@ -140,3 +140,10 @@ def test_the_token_of_the_environment_is_sent_to_its_own_server_only(server: str
 )
 def test_an_unencrypted_token_is_detected(server: str, *, is_exposed: bool) -> None:
     assert find_address(server, "t", {}).is_exposed == is_exposed
+
+
+@pytest.mark.parametrize("server", ["0123456789abcdef-secret", "token=0123456789abcdef-secret"])
+def test_a_token_in_the_place_of_the_server_is_not_shown(server: str) -> None:
+    with pytest.raises(UsageError, match="must start with https://") as caught:
+        find_address(server, None, {})
+    assert "secret" not in caught.value.message
