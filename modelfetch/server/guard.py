@@ -32,6 +32,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.server import error_responses
 from modelfetch.server.error_responses import Refusal, error_response
+from modelfetch.server.listen_address import is_wildcard
 from modelfetch.server.login_limits import Guesses, TooManyGuesses
 from modelfetch.server.request_scope import client_address, connection_of
 
@@ -168,11 +169,14 @@ def _judge_host(request: Request, address: Address) -> Refusal | None:
     if request.path.startswith("/") and host is not None and all(map(address.allows, [host, *forwarded])):
         return None
     named = quote((forwarded or request.all("host") or [""])[0])
+    # On all interfaces its URL is for clients on this machine; it does not know which number others use.
+    is_anywhere = not address.public and is_wildcard(address.bound)
+    known = "the IP address of it" if is_anywhere else f"{address.shown} or another address of it"
     return Refusal(
         HTTPStatus.MISDIRECTED_REQUEST,
         "wrong_host",
         f"this server is not {named}",
-        f"Use {address.shown} or another address of it, with the port; or start `modelfetch serve` with "
+        f"Use {known}, with the port; or start `modelfetch serve` with "
         "--allow-host and the name, behind a reverse proxy with --public-url.",
     )
 

@@ -722,3 +722,18 @@ def test_p52_a_rebound_page_is_refused_even_with_the_token(served: Served) -> No
     ]
     assert raw(served, "\n".join(lines), json.dumps(ORDER).encode())[0] == 421
     assert served.jobs.all() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (Address("0.0.0.0", "0.0.0.0", 8765), "Use the IP address of it"),
+        (Address("127.0.0.1", "127.0.0.1", 8765), "Use http://127.0.0.1:8765"),
+        (Address("0.0.0.0", "0.0.0.0", 8765, public="https://m.example"), "Use https://m.example"),
+    ],
+)
+def test_a_client_of_another_machine_is_not_sent_to_its_own_loopback(address: Address, words: str) -> None:
+    refusal = judge(Request("GET", "/v1/jobs", [("host", "other.example:8765")]), address, TOKEN)
+    assert refusal is not None
+    assert refusal.hint.startswith(words)
+    assert "--allow-host" in refusal.hint
