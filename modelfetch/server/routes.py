@@ -60,7 +60,7 @@ def build(
     address: Address,
     token: str,
     pins: Pins | None = None,
-    shares: ShareState | None = None,
+    share_state: ShareState | None = None,
 ) -> ASGIApp:
     """Make the application.
 
@@ -71,17 +71,17 @@ def build(
         address: Where the server listens.
         token: Required for everything but the panel's own files and the shared endpoints.
         pins: Adds models; None adds none.
-        shares: The state of sharing; None shares nothing.
+        share_state: The state of sharing; None shares nothing.
     """
     pins = pins or Pins(workspace, is_allowed=False)
-    sharing = _sharing(workspace, shares)
-    shared = _shared_routes(shares) if shares is not None else []
+    sharing = _sharing(workspace, share_state)
+    shared = _shared_routes(share_state) if share_state is not None else []
     own: list[BaseRoute] = [
         *JobRoutes(jobs).routes(),
         *ModelRoutes(jobs, workspace, pins).routes(),
         *QuarantineRoutes(workspace).routes(),
         *InfoRoutes(
-            jobs, workspace, history, sharing, can_add=pins.is_allowed, is_sharing=shares is not None
+            jobs, workspace, history, sharing, can_add=pins.is_allowed, is_sharing=share_state is not None
         ).routes(),
         *_panel_routes(),
     ]
@@ -92,16 +92,16 @@ def build(
         Exception: _handle_bug,
     }
     app = Starlette(routes=[*own, *shared], exception_handlers=handlers)
-    if shares is None:
+    if share_state is None:
         return Guard(app, address, token)
     queries = [route for route in shared if isinstance(route, Route) and "POST" in (route.methods or ())]
     paths = SharedPaths(_patterns(shared), _patterns(own), _patterns(queries))
-    return Guard(app, address, token, shared=paths, count=shares.limits.requests.hold)
+    return Guard(app, address, token, shared=paths, count=share_state.limits.requests.hold)
 
 
-def _sharing(workspace: ServerWorkspace, shares: ShareState | None) -> SharingStatus:
+def _sharing(workspace: ServerWorkspace, share_state: ShareState | None) -> SharingStatus:
     """Make the state of sharing that the panel shows."""
-    uploads = shares.counters if shares is not None else None
+    uploads = share_state.counters if share_state is not None else None
     if workspace.swarm is None:
         return SharingStatus(workspace.received, uploads)
     from modelfetch.server.swarm_figures import SessionFigures  # only a server with a swarm pays for it
@@ -109,11 +109,11 @@ def _sharing(workspace: ServerWorkspace, shares: ShareState | None) -> SharingSt
     return SharingStatus(workspace.received, uploads, SessionFigures(workspace.swarm.session))
 
 
-def _shared_routes(shares: ShareState) -> list[BaseRoute]:
+def _shared_routes(share_state: ShareState) -> list[BaseRoute]:
     # A server that shares nothing needs none of it.
     from modelfetch.server.shared_endpoints import shared_routes
 
-    return shared_routes(shares)
+    return shared_routes(share_state)
 
 
 def _patterns(routes: Sequence[BaseRoute]) -> list[re.Pattern[str]]:

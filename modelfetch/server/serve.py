@@ -151,11 +151,11 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
         jobs = Jobs(workspace, JobStore(history), parallel=loaded.loaded.settings.serve.jobs)
         pins = Pins(workspace, is_allowed=may_add(options.allow_add, address))
         with (
-            _sharing(options, workspace, loaded, jobs) as shares,
+            _sharing(options, workspace, loaded, jobs) as share_state,
             announced(options, loaded, address),
             _seeding(options, workspace, loaded),
         ):
-            app = build(jobs, workspace, history, address, token, pins, shares)
+            app = build(jobs, workspace, history, address, token, pins, share_state)
             server = Server(config(app, options), jobs, lambda: listening(address, token), pins)
             with _stop_on_hangup(server):
                 server.run([listener])

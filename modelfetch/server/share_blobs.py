@@ -44,11 +44,11 @@ class BlobRoutes:
     """The route.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
     """
 
-    def __init__(self, shares: ShareState) -> None:
-        self._shares = shares
+    def __init__(self, share_state: ShareState) -> None:
+        self._share_state = share_state
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -62,9 +62,9 @@ class BlobRoutes:
         """
         digest, seconds = request.path_params["digest"], preferred_wait(request.headers.get("prefer", ""))
         if seconds is None:
-            return self._shares.response(await self._shares.obtain_blob(request, digest), ENDPOINT)
-        response = await _Question(self._shares, digest, seconds).answer(request)
-        instance = {INSTANCE_FIELD: await self._shares.instance()}
+            return self._share_state.response(await self._share_state.obtain_blob(request, digest), ENDPOINT)
+        response = await _Question(self._share_state, digest, seconds).answer(request)
+        instance = {INSTANCE_FIELD: await self._share_state.instance()}
         if response is None:
             refusal = not_found()
             refusal.headers |= instance
@@ -77,13 +77,13 @@ class _Question:
     """A client's question whether a file is here, to be answered within some seconds.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
         digest: As the client sent it.
         seconds: For how long the answer may be held back until the file is here.
     """
 
-    def __init__(self, shares: ShareState, digest: str, seconds: float) -> None:
-        self._shares = shares
+    def __init__(self, share_state: ShareState, digest: str, seconds: float) -> None:
+        self._share_state = share_state
         self._digest = digest
         self._clock = asyncio.get_running_loop().time
         self._until = self._clock() + seconds
@@ -93,7 +93,7 @@ class _Question:
         for _ in range(2):  # a file that was completed after the first look is found by the second one
             if (found := await self._look(request)) is not None:
                 return found
-        if request.method == "HEAD" or not await self._shares.begin_fetch(self._digest):
+        if request.method == "HEAD" or not await self._share_state.begin_fetch(self._digest):
             return None
         for _ in range(BEGIN_LOOKS):
             await asyncio.sleep(BEGIN_SECONDS)
@@ -109,29 +109,31 @@ class _Question:
         progress = await self._wait(request)
         if progress is None:
             return None
-        arrival = await self._shares.arrival(self._digest)
-        return accepted(progress, await self._shares.in_thread(arrival.ranges) if arrival is not None else ())
+        arrival = await self._share_state.arrival(self._digest)
+        return accepted(
+            progress, await self._share_state.in_thread(arrival.ranges) if arrival is not None else ()
+        )
 
     async def _found(self) -> Response | None:
         """Answer with the file, or that it is on its way while it is hashed; None if it is not here."""
         # Without a timeout: what a slow disk may not have at all must not be said to be on its way.
-        found, unread = await self._shares.find_known(self._digest)
+        found, unread = await self._share_state.find_known(self._digest)
         if unread is not None:
             # The hashing goes on after the timeout, for the next question.
             try:
                 async with asyncio.timeout(max(HASH_SECONDS, self._until - self._clock())):
-                    found = await self._shares.hashing.find(self._digest, unread)
+                    found = await self._share_state.hashing.find(self._digest, unread)
             except TimeoutError:
-                return accepted(self._shares.hashing.progress(self._digest) or InProgress(0, 0, 0.0))
+                return accepted(self._share_state.hashing.progress(self._digest) or InProgress(0, 0, 0.0))
         if found is None:
             return None
-        # Not `shares.response`, which may wait for a slot: this client has said how long it waits.
-        return FileResponse(found, self._shares.outlet, ENDPOINT)
+        # Not `share_state.response`, which may wait for a slot: this client has said how long it waits.
+        return FileResponse(found, self._share_state.outlet, ENDPOINT)
 
     async def _wait(self, request: Request) -> InProgress | None:
         """Wait while a process is fetching the file, unless too many requests wait already."""
-        seconds, waiting = self._until - self._clock(), self._shares.waiting
+        seconds, waiting = self._until - self._clock(), self._share_state.waiting
         if seconds <= 0 or waiting.is_full(client_address(request.scope)):
-            return await self._shares.fetching.wait(self._digest, 0)
+            return await self._share_state.fetching.wait(self._digest, 0)
         with waiting.of(request.scope):
-            return await self._shares.fetching.wait(self._digest, seconds)
+            return await self._share_state.fetching.wait(self._digest, seconds)

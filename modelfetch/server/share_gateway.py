@@ -44,12 +44,12 @@ class GatewayRoutes:
     """The routes.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
     """
 
-    def __init__(self, shares: ShareState) -> None:
-        self._shares = shares
-        self._models = shares.models
+    def __init__(self, share_state: ShareState) -> None:
+        self._share_state = share_state
+        self._models = share_state.models
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -59,28 +59,30 @@ class GatewayRoutes:
         """Send a block, or a CAR file."""
         try:
             wanted = parse_request(_target(request), ",".join(request.headers.getlist("accept")))
-            blocks = await self._shares.in_thread(self._models.blocks)
-            pinned = await self._shares.in_thread(_file_of, blocks, wanted)
+            blocks = await self._share_state.in_thread(self._models.blocks)
+            pinned = await self._share_state.in_thread(_file_of, blocks, wanted)
             obtained = None
             # Before a slot is taken: it may be fetched for minutes.
             if pinned is not None and _may_fetch(request):
-                obtained = await self._shares.obtain_whole(request, pinned.manifest, pinned.file)
+                obtained = await self._share_state.obtain_whole(request, pinned.manifest, pinned.file)
         except (RequestError, Refusal) as error:
             return _refused(request, error)
-        return SlotResponse(partial(self._answer, request, wanted, blocks, obtained), self._shares.outlet)
+        return SlotResponse(
+            partial(self._answer, request, wanted, blocks, obtained), self._share_state.outlet
+        )
 
     async def _answer(
         self, request: Request, wanted: TrustlessRequest, blocks: SharedBlocks, obtained: SharedFile | None
     ) -> Response:
         def find_file(sha256: str) -> SharedFile | None:
             # Files that would have to be hashed first are left out: that is done one at a time, by `obtain`.
-            found = self._shares.cache.find_without_hashing(sha256)
+            found = self._share_state.cache.find_without_hashing(sha256)
             is_obtained = obtained is not None and obtained.sha256 == sha256
             return obtained if found is None and is_obtained else found
 
         one = OneAnswer(blocks, find_file)
         try:
-            found: Answer = await self._shares.in_thread(answer, wanted, one.find)
+            found: Answer = await self._share_state.in_thread(answer, wanted, one.find)
         except RequestError as error:
             one.close()
             return _refused(request, error)
@@ -92,7 +94,7 @@ class GatewayRoutes:
             kept = {name: found.headers[name] for name in ("etag", "cache-control")}
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
         body = one.limited(found.body)
-        return StreamResponse(body, one.close, self._shares.outlet, ENDPOINT, found.headers)
+        return StreamResponse(body, one.close, self._share_state.outlet, ENDPOINT, found.headers)
 
 
 def _refused(request: Request, error: RequestError | Refusal) -> Response:

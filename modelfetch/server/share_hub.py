@@ -96,12 +96,12 @@ class HubRoutes:
     """The routes.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
     """
 
-    def __init__(self, shares: ShareState) -> None:
-        self._shares = shares
-        self._models = shares.models
+    def __init__(self, share_state: ShareState) -> None:
+        self._share_state = share_state
+        self._models = share_state.models
         self._recent = RecentDocuments()
 
     def routes(self) -> list[BaseRoute]:
@@ -122,31 +122,31 @@ class HubRoutes:
         try:
             asked = parse_file(_names(request))
             _, snapshot = await self._snapshot(request, asked)
-            pinned = await self._shares.in_thread(snapshot.file, asked.path)
+            pinned = await self._share_state.in_thread(snapshot.file, asked.path)
             if pinned is None:
                 raise HubError(HTTPStatus.NOT_FOUND, "EntryNotFound", _NO_ENTRY)
-            found = await self._shares.obtain(request, pinned.manifest, pinned.file)
+            found = await self._share_state.obtain(request, pinned.manifest, pinned.file)
         except HubError as error:
             return _response(error)
         except Refusal as refusal:
             return _refused(refusal)
         headers = hub_documents.file_headers(snapshot, asked.path, pinned.file)
         headers["cache-control"] = _caching(asked, snapshot)
-        return self._shares.response(found, ENDPOINT, headers)
+        return self._share_state.response(found, ENDPOINT, headers)
 
     async def document(self, request: Request) -> Response:
         """Send a document of the API."""
         try:
             asked = parse_api(_names(request))
             repo, snapshot = await self._snapshot(request, asked)
-            content = await self._shares.in_thread(self._document, request, asked, repo, snapshot)
+            content = await self._share_state.in_thread(self._document, request, asked, repo, snapshot)
         except HubError as error:
             return _response(error)
         except Refusal as refusal:
             return _refused(refusal)
         # Never immutable, not even at a commit: which files are listed changes with what is here.
         headers = {"cache-control": CHANGING, "x-repo-commit": snapshot.commit}
-        return DocumentResponse(content, self._shares.outlet, ENDPOINT, headers=headers)
+        return DocumentResponse(content, self._share_state.outlet, ENDPOINT, headers=headers)
 
     async def paths(self, request: Request) -> Response:
         """Describe the files that the body names."""
@@ -154,15 +154,17 @@ class HubRoutes:
             asked = parse_paths(_names(request))
             body = await read_body(request)
             _, snapshot = await self._snapshot(request, asked)
-            content = await self._shares.in_thread(self._entries, body, snapshot)
+            content = await self._share_state.in_thread(self._entries, body, snapshot)
         except HubError as error:
             return _response(error)
         except Refusal as refusal:
             return _refused(refusal)
-        return DocumentResponse(content, self._shares.outlet, ENDPOINT, headers={"cache-control": CHANGING})
+        return DocumentResponse(
+            content, self._share_state.outlet, ENDPOINT, headers={"cache-control": CHANGING}
+        )
 
     def _entries(self, body: bytes, snapshot: Snapshot) -> bytes:
-        files = snapshot.listing(absent=self._shares.fetches)
+        files = snapshot.listing(absent=self._share_state.fetches)
         return _dumps(hub_documents.paths_info(files, _paths_of(body)))
 
     def _document(self, request: Request, asked: HubPath, repo: HubRepo, snapshot: Snapshot) -> bytes:
@@ -177,7 +179,7 @@ class HubRoutes:
         if asked.verb == "refs":
             branch = {"name": MAIN, "ref": f"refs/heads/{MAIN}", "targetCommit": snapshot.commit}
             return _dumps({"branches": [branch], "converts": [], "tags": []})
-        files = snapshot.listing(absent=self._shares.fetches)
+        files = snapshot.listing(absent=self._share_state.fetches)
         if asked.verb == "tree":
             entries = hub_documents.tree(files, asked.path, recursive=is_recursive)
             if entries is None:
@@ -191,9 +193,9 @@ class HubRoutes:
         Raises:
             HubError: No manifest pins it.
         """
-        repo, snapshot = await self._shares.in_thread(self._find, asked, False)
-        if snapshot is None and await self._shares.pin(request, asked.reference):
-            repo, snapshot = await self._shares.in_thread(self._find, asked, True)
+        repo, snapshot = await self._share_state.in_thread(self._find, asked, False)
+        if snapshot is None and await self._share_state.pin(request, asked.reference):
+            repo, snapshot = await self._share_state.in_thread(self._find, asked, True)
         if repo is None:
             raise HubError(HTTPStatus.NOT_FOUND, "RepoNotFound", _NO_REPO)
         if snapshot is None:

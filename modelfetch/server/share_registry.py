@@ -72,12 +72,12 @@ class RegistryRoutes:
     """The routes.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
     """
 
-    def __init__(self, shares: ShareState) -> None:
-        self._shares = shares
-        self._models = shares.models
+    def __init__(self, share_state: ShareState) -> None:
+        self._share_state = share_state
+        self._models = share_state.models
         self._artifacts = Artifacts()
 
     def routes(self) -> list[BaseRoute]:
@@ -113,7 +113,7 @@ class RegistryRoutes:
         registry = request.query_params.get("ns", "")
         if verb == "manifests":
             return await self._manifest(request, name, registry, reference)
-        repo = await self._shares.in_thread(self._find, name, registry)
+        repo = await self._share_state.in_thread(self._find, name, registry)
         match verb:
             case "blobs":
                 return await self._blob(request, repo, reference)
@@ -132,12 +132,12 @@ class RegistryRoutes:
         if not _accepts_manifest(request):
             raise _unknown("MANIFEST_UNKNOWN", f"manifest of another type than {OCI_MANIFEST} is")
         try:
-            found = await self._shares.in_thread(self._find_manifest, name, registry, reference)
+            found = await self._share_state.in_thread(self._find_manifest, name, registry, reference)
         except RegistryError:
             wanted = None if registry else artifact(name, reference)
-            if wanted is None or not await self._shares.pin(request, wanted):
+            if wanted is None or not await self._share_state.pin(request, wanted):
                 raise
-            found = await self._shares.in_thread(self._find_manifest, name, registry, reference)
+            found = await self._share_state.in_thread(self._find_manifest, name, registry, reference)
         is_digest = sha256_of(reference) is not None
         return self._sent(found, {"cache-control": IMMUTABLE if is_digest else CHANGING})
 
@@ -153,7 +153,7 @@ class RegistryRoutes:
         raise _unknown("MANIFEST_UNKNOWN", "manifest")
 
     async def _blob(self, request: Request, repo: RegistryRepo, reference: str) -> Response:
-        found = await self._shares.in_thread(self._artifacts.blob, repo, reference)
+        found = await self._share_state.in_thread(self._artifacts.blob, repo, reference)
         if found is None:
             raise _unknown("BLOB_UNKNOWN", "blob")
         if isinstance(found, Document):
@@ -161,12 +161,12 @@ class RegistryRoutes:
         return await self._file(request, found)
 
     async def _file(self, request: Request, pinned: PinnedFile) -> Response:
-        found = await self._shares.obtain(request, pinned.manifest, pinned.file)
+        found = await self._share_state.obtain(request, pinned.manifest, pinned.file)
         headers = {**VERSION, "docker-content-digest": f"sha256:{found.sha256}"}
-        return self._shares.response(found, ENDPOINT, headers)
+        return self._share_state.response(found, ENDPOINT, headers)
 
     async def _tags(self, request: Request, repo: RegistryRepo) -> Response:
-        tags = await self._shares.in_thread(self._artifacts.tags, repo)
+        tags = await self._share_state.in_thread(self._artifacts.tags, repo)
         count, last = request.query_params.get("n"), request.query_params.get("last", "")
         if count is not None and not (count.isascii() and count.isdecimal() and len(count) <= _COUNT_DIGITS):
             raise RegistryError(HTTPStatus.BAD_REQUEST, "UNSUPPORTED", "n is not a number")
@@ -186,7 +186,9 @@ class RegistryRoutes:
     def _document(
         self, content: bytes, headers: Mapping[str, str], media_type: str = "application/json"
     ) -> Response:
-        return DocumentResponse(content, self._shares.outlet, ENDPOINT, media_type, {**VERSION, **headers})
+        return DocumentResponse(
+            content, self._share_state.outlet, ENDPOINT, media_type, {**VERSION, **headers}
+        )
 
 
 def _accepts_manifest(request: Request) -> bool:

@@ -2,8 +2,8 @@
 
 An endpoint obtains its file and makes the response; the rest is the same for all of them::
 
-    file = await shares.obtain(request, manifest, spec)    404 if it is not here
-    return shares.response(file, "huggingface")
+    file = await share_state.obtain(request, manifest, spec)    404 if it is not here
+    return share_state.response(file, "huggingface")
 
 :class:`ShareState` serves what is here, and what another process is bringing here. A server that fetches
 replaces the methods ``obtain...``, ``arrival``, ``begin_fetch`` and ``pin``: see

@@ -29,11 +29,11 @@ class TrackerRoutes:
     """The route of the tracker.
 
     Args:
-        shares: The state of sharing.
+        share_state: The state of sharing.
     """
 
-    def __init__(self, shares: ShareState) -> None:
-        self._shares = shares
+    def __init__(self, share_state: ShareState) -> None:
+        self._share_state = share_state
         self._tracker = Tracker(self._infohashes, time.monotonic)
 
     def routes(self) -> list[BaseRoute]:
@@ -44,11 +44,13 @@ class TrackerRoutes:
         """Answer an announce. A refusal has status 200 too, as clients read the reason only then."""
         query: bytes = request.scope["query_string"]
         # In a thread: the first announce of a torrent reads catalogs.
-        answer = await self._shares.in_thread(self._tracker.announce, query, client_address(request.scope))
+        answer = await self._share_state.in_thread(
+            self._tracker.announce, query, client_address(request.scope)
+        )
         return Response(answer, media_type="text/plain", headers={"Cache-Control": "no-store"})
 
     def _infohashes(self) -> Iterator[str]:
         """Yield the infohash of each pinned model that has a torrent."""
-        for manifest in self._shares.models.current().manifests:
+        for manifest in self._share_state.models.current().manifests:
             if manifest.swarm is not None:
                 yield manifest.swarm.infohash

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from modelfetch.server.share_state import ShareState
 
 
-def shared_routes(shares: ShareState) -> list[BaseRoute]:
+def shared_routes(share_state: ShareState) -> list[BaseRoute]:
     """Return every shared route."""
     return [
-        *BlobRoutes(shares).routes(),
-        *TrackerRoutes(shares).routes(),
-        *GatewayRoutes(shares).routes(),
-        *RegistryRoutes(shares).routes(),
-        *HubRoutes(shares).routes(),  # last: its pattern of files is general
+        *BlobRoutes(share_state).routes(),
+        *TrackerRoutes(share_state).routes(),
+        *GatewayRoutes(share_state).routes(),
+        *RegistryRoutes(share_state).routes(),
+        *HubRoutes(share_state).routes(),  # last: its pattern of files is general
     ]

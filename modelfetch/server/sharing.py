@@ -2,8 +2,8 @@
 
 Imported only by a server that shares its cache, so that others do not load any of it::
 
-    with sharing(engine, workspace, jobs, fetch=True) as shares:
-        app = build(jobs, engine, history, address, token, shares=shares)
+    with sharing(engine, workspace, jobs, fetch=True) as share_state:
+        app = build(jobs, engine, history, address, token, share_state=share_state)
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def sharing(
         from modelfetch.server.pull_through import PullThrough
 
         on_demand = PinOnDemand(engine, pin_only) if pin_only is not None else None
-        shares: ShareState = PullThrough(cache, limits, models, engine, jobs, store, on_demand)
+        share_state: ShareState = PullThrough(cache, limits, models, engine, jobs, store, on_demand)
     else:
-        shares = ShareState(cache, limits, models)
+        share_state = ShareState(cache, limits, models)
     try:
-        yield shares
+        yield share_state
     finally:
-        shares.close()
+        share_state.close()

@@ -39,8 +39,8 @@ def ensure(cli: InProcess, *options: str) -> None:
 
 def counted(shapes: Shapes, endpoint: str) -> int:
     """The bytes that an endpoint sent."""
-    assert shapes.shares is not None
-    return int(shapes.shares.counters.snapshot()["endpoints"][endpoint]["bytes"])
+    assert shapes.share_state is not None
+    return int(shapes.share_state.counters.snapshot()["endpoints"][endpoint]["bytes"])
 
 
 def test_as_the_hub(cli: InProcess, shapes: Shapes) -> None:

@@ -187,7 +187,7 @@ def test_skopeo_copies_an_artifact_that_is_pinned_for_it(tmp_path: Path, registr
     contents = files()
     push_by_skopeo(registry.host, contents, tmp_path)
     with pulling(tmp_path / "server", None) as server:
-        server.shares.on_demand = PinOnDemand(server.server.workspace, [f"{registry.host}/*"])
+        server.share_state.on_demand = PinOnDemand(server.server.workspace, [f"{registry.host}/*"])
         source = f"docker://127.0.0.1:{server.server.port}/{registry.host}/{REPOSITORY}:1"
         line = ["skopeo", "copy", "-q", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}"]
         subprocess.run(line, check=True, capture_output=True, timeout=120)

@@ -47,8 +47,8 @@ def hub() -> Iterator[HuggingFaceHub]:
 @pytest.fixture
 def server(tmp_path: Path, hub: HuggingFaceHub) -> Iterator[Pulling]:
     with pulling(tmp_path, None, HF_ENDPOINT=hub.endpoint) as running:
-        running.shares.on_demand = PinOnDemand(running.server.workspace)
-        running.shares.waiting.interim_seconds = 0.3
+        running.share_state.on_demand = PinOnDemand(running.server.workspace)
+        running.share_state.waiting.interim_seconds = 0.3
         yield running
 
 

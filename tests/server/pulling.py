@@ -27,9 +27,9 @@ class Pulling:
     """Its environment, which it reads again for each job."""
 
     @property
-    def shares(self) -> PullThrough:
-        assert isinstance(self.server.shares, PullThrough)
-        return self.server.shares
+    def share_state(self) -> PullThrough:
+        assert isinstance(self.server.share_state, PullThrough)
+        return self.server.share_state
 
     @property
     def store(self) -> Store:

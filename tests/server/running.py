@@ -153,7 +153,7 @@ class Served:
         history: History | None = None,
         connection: type[Connection] = PatientConnection,
         allow_add: bool = False,
-        shares: Callable[[ServerWorkspace], ShareState] | None = None,
+        make_share_state: Callable[[ServerWorkspace], ShareState] | None = None,
         fetch: bool = False,
         options: Options | None = None,
     ) -> None:
@@ -175,11 +175,11 @@ class Served:
             engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
         )
         self._listening = threading.Event()
-        self.shares = shares(self.workspace) if shares is not None else None
+        self.share_state = make_share_state(self.workspace) if make_share_state is not None else None
         if fetch:
             store = self.workspace.load().store
             models = SharedModels(self.workspace.load)
-            self.shares = PullThrough(
+            self.share_state = PullThrough(
                 SharedCache(store), ShareLimits(), models, self.workspace, self.jobs, store
             )
         self.pins = Pins(self.workspace, is_allowed=allow_add)
@@ -189,7 +189,9 @@ class Served:
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def _app(self) -> ASGIApp:
-        return build(self.jobs, self.workspace, self._history, self.address, TOKEN, self.pins, self.shares)
+        return build(
+            self.jobs, self.workspace, self._history, self.address, TOKEN, self.pins, self.share_state
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -207,8 +209,8 @@ class Served:
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         self._history.close()
-        if self.shares is not None:
-            self.shares.close()
+        if self.share_state is not None:
+            self.share_state.close()
 
     def ask(
         self,

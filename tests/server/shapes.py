@@ -16,7 +16,8 @@ class Shapes(Served):
     def __init__(self, home: Home) -> None:
         models = SharedModels(home.load)
         super().__init__(
-            home.root, shares=lambda _: ShareState(SharedCache(home.store), ShareLimits(8, None), models)
+            home.root,
+            make_share_state=lambda _: ShareState(SharedCache(home.store), ShareLimits(8, None), models),
         )
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:

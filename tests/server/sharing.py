@@ -40,9 +40,9 @@ class Sharing:
     root: Path
 
     @property
-    def shares(self) -> ShareState:
-        assert self.served.shares is not None
-        return self.served.shares
+    def share_state(self) -> ShareState:
+        assert self.served.share_state is not None
+        return self.served.share_state
 
     @property
     def cache(self) -> Path:
@@ -123,7 +123,7 @@ def share(limits: ShareLimits | None = None) -> Callable[[ServerWorkspace], Shar
 @contextlib.contextmanager
 def sharing_server(root: Path, limits: ShareLimits | None = None, **options: Any) -> Iterator[Sharing]:
     """Run a server that shares the cache below a directory."""
-    with Served(root, shares=share(limits), **options) as served:
+    with Served(root, make_share_state=share(limits), **options) as served:
         yield Sharing(served, root)
 
 

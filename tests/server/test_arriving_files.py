@@ -154,7 +154,7 @@ def test_without_a_proof_nothing_is_sent_before_the_whole_file_is_verified(
 def test_the_rest_is_fetched_by_a_range_after_a_failure(origin: Origin, start: Start) -> None:
     server = start(PROVEN)
     got = fail_after(server, origin, 2 * MIB + 7)
-    server.shares._fetches.clear()  # a failure is remembered for some seconds
+    server.share_state._fetches.clear()  # a failure is remembered for some seconds
     answer = server.get(digest(CONTENT), Range=f"bytes={len(got)}-")
     assert (answer.status, answer.body) == (206, CONTENT[len(got) :])
 
@@ -169,7 +169,7 @@ def test_a_client_that_does_not_read_loses_its_connection(origin: Origin, start:
         client.connect(("127.0.0.1", server.server.port))
         head = f"GET /blobs/sha256/{digest(CONTENT)} HTTP/1.1\r\nHost: 127.0.0.1:{server.server.port}\r\n\r\n"
         client.sendall(head.encode())
-        counters = server.shares.counters
+        counters = server.share_state.counters
         until(lambda: counters.snapshot()["bytes"] > 0, "the first chunk")
         until(lambda: counters.snapshot()["active"] == 0, "the end of the response")
     go.set()

@@ -125,7 +125,7 @@ def test_the_answer_is_held_back_until_the_file_is_there(
 
     with ThreadPoolExecutor(1) as clients:
         asked = clients.submit(sharing.get_blob, FILE.sha256, Prefer=LONG)
-        until(lambda: sharing.shares.waiting.count == 1, "the request")
+        until(lambda: sharing.share_state.waiting.count == 1, "the request")
         sharing.put(DATA)
         lock.release()
         answer = asked.result()
@@ -140,7 +140,7 @@ def test_the_answer_is_404_once_the_process_gave_up(
     assert lock.try_acquire()
     with ThreadPoolExecutor(1) as clients:
         asked = clients.submit(sharing.get_blob, FILE.sha256, Prefer=LONG)
-        until(lambda: sharing.shares.waiting.count == 1, "the request")
+        until(lambda: sharing.share_state.waiting.count == 1, "the request")
         lock.release()
         began = time.monotonic()
         assert asked.result().status == 404
@@ -160,7 +160,7 @@ def test_a_blob_that_has_to_be_hashed_is_on_its_way(
     sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share_blobs, "HASH_SECONDS", 0.1)
-    digest, cache = sharing.put(DATA), sharing.shares.cache
+    digest, cache = sharing.put(DATA), sharing.share_state.cache
     find, half, go = cache.find, threading.Event(), threading.Event()
 
     def slowly(sha256: str, report: Callable[[int], None]) -> object:
@@ -290,7 +290,7 @@ def test_a_cache_that_is_made_after_the_start_has_the_name_that_runs_see(sharing
 def test_too_many_requests_do_not_wait(
     sharing: Sharing, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing.shares.waiting._limit, "most", 0)
+    monkeypatch.setattr(sharing.share_state.waiting._limit, "most", 0)
     with store.lock_blob(FILE.sha256) as lock:
         assert lock.try_acquire()
         began = time.monotonic()

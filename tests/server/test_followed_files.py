@@ -60,8 +60,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 "MODELFETCH_CATALOG": str(catalog),
             }
             workspace = ServerWorkspace({}, environ=environ, cwd=tmp_path)
-            shares = None if fetch else share(limits)
-            served = stack.enter_context(Served(tmp_path, workspace, shares=shares, fetch=fetch))
+            make_share_state = None if fetch else share(limits)
+            served = stack.enter_context(
+                Served(tmp_path, workspace, make_share_state=make_share_state, fetch=fetch)
+            )
             Store(tmp_path / "cache", fsync=False).chunk_maps.write(SHA256, built(CONTENT))
             return Sharing(served, tmp_path)
 
@@ -190,11 +192,14 @@ def test_requests_that_wait_for_their_first_chunk_leave_the_slots_to_others(star
         for _ in range(3):
             waits = stack.enter_context(sharing.connect())
             waits.sendall(sharing.head(f"/blobs/sha256/{SHA256}", f"Range: bytes={2 * MIB}-"))
-        until(lambda: sharing.shares.waiting.count + sharing.shares.limits.slots.count == 3, "the requests")
+        until(
+            lambda: sharing.share_state.waiting.count + sharing.share_state.limits.slots.count == 3,
+            "the requests",
+        )
         assert sharing.get_blob(other).status == 200
-        until(lambda: sharing.shares.limits.slots.count == 0, "the end of the response")
+        until(lambda: sharing.share_state.limits.slots.count == 0, "the end of the response")
         assert sharing.get_blob(SHA256, Range="bytes=0-9").status == 206
-        until(lambda: sharing.shares.limits.slots.count == 0, "the end of the responses")
+        until(lambda: sharing.share_state.limits.slots.count == 0, "the end of the responses")
 
 
 def test_a_chunk_that_is_there_is_sent_while_too_many_wait_for_others(start: Start) -> None:
@@ -202,7 +207,7 @@ def test_a_chunk_that_is_there_is_sent_while_too_many_wait_for_others(start: Sta
     with fetching(sharing) as (_, partial), ExitStack() as stack:
         partial.put(0, CONTENT[:MIB], "mirror a")
         for _ in range(MAX_WAITING_OF_ONE):
-            stack.enter_context(sharing.shares.waiting.of({"client": ("127.0.0.1", 1), "headers": []}))
+            stack.enter_context(sharing.share_state.waiting.of({"client": ("127.0.0.1", 1), "headers": []}))
         assert sharing.get_blob(SHA256, Range="bytes=0-9").status == 206
         assert sharing.get_blob(SHA256, Range=f"bytes={2 * MIB}-").code == "fetch_queue_full"
 
@@ -225,8 +230,8 @@ def test_the_slot_of_a_client_that_leaves_while_it_waits_for_a_chunk_is_free_aga
         partial.put(0, CONTENT[:MIB], "mirror a")
         with reading(sharing) as response:
             assert response.read(MIB) == CONTENT[:MIB]
-            assert sharing.shares.limits.slots.count == 1
-        until(lambda: sharing.shares.limits.slots.count == 0, "the end of the response")
+            assert sharing.share_state.limits.slots.count == 1
+        until(lambda: sharing.share_state.limits.slots.count == 0, "the end of the response")
 
 
 def test_a_server_that_fetches_sends_what_another_process_is_fetching(start: Start) -> None:
@@ -245,7 +250,7 @@ def test_a_file_that_is_completed_while_it_is_looked_for_is_found(start: Start) 
         """No process is fetching it any more: it was placed since the first look at the cache."""
         sharing.put(CONTENT)
 
-    sharing.shares.fetching = FetchProgress(look)
+    sharing.share_state.fetching = FetchProgress(look)
     assert sharing.get_blob(SHA256, Range="bytes=0-9").status == 206
 
 
@@ -255,7 +260,7 @@ def test_a_request_that_waits_ends_with_the_fetch(start: Start) -> None:
     with fetching(sharing):
         asked = threading.Thread(target=lambda: answers.append(sharing.get_blob(SHA256).status))
         asked.start()
-        until(lambda: sharing.shares.waiting.count > 0, "the request")
+        until(lambda: sharing.share_state.waiting.count > 0, "the request")
     asked.join(IN_TIME)
     assert answers == [404]
 

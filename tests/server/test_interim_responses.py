@@ -81,7 +81,7 @@ def served(tmp_path: Path, origin: Origin) -> ServedModel:
 @pytest.fixture
 def server(tmp_path: Path, served: ServedModel) -> Iterator[Pulling]:
     with pulling(tmp_path, served) as running:
-        running.shares.waiting.interim_seconds = 0.02
+        running.share_state.waiting.interim_seconds = 0.02
         yield running
 
 

@@ -57,7 +57,7 @@ def server(tmp_path: Path, registry: Registry) -> Iterator[Pulling]:
 
 
 def allow(server: Pulling, *patterns: str) -> None:
-    server.shares.on_demand = PinOnDemand(server.server.workspace, patterns)
+    server.share_state.on_demand = PinOnDemand(server.server.workspace, patterns)
 
 
 def get(server: Pulling, path: str, method: str = "GET") -> Answer:

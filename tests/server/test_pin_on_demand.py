@@ -48,7 +48,7 @@ def repo(hub: HuggingFaceHub) -> HubRepo:
 @pytest.fixture
 def server(tmp_path: Path, hub: HuggingFaceHub) -> Iterator[Pulling]:
     with pulling(tmp_path, None, HF_ENDPOINT=hub.endpoint, HF_TOKEN="hf_operator") as running:
-        running.shares.on_demand = PinOnDemand(running.server.workspace)
+        running.share_state.on_demand = PinOnDemand(running.server.workspace)
         yield running
 
 
@@ -199,7 +199,7 @@ def test_many_clients_cause_one_pin(hub: HuggingFaceHub, repo: HubRepo, server: 
     hub.script("/tree/", slow)
     with ThreadPoolExecutor(8) as clients:
         answers = [clients.submit(get, server, "/org/repo/resolve/main/config.json") for _ in range(8)]
-        until(lambda: server.shares.waiting.count == 8, "all clients")
+        until(lambda: server.share_state.waiting.count == 8, "all clients")
         go.set()
         assert {answer.result().body for answer in answers} == {FILES["config.json"]}
     assert len(hub.targets("/tree/")) == 1
@@ -257,7 +257,7 @@ def test_the_file_of_a_project_does_not_choose_the_hub(
     """It may say where bytes come from, because digests decide; here it would choose the digests."""
     (tmp_path / "modelfetch.toml").write_text(f'[huggingface]\nendpoint = "{hub.endpoint}"\n')
     with pulling(tmp_path, None) as server:
-        server.shares.on_demand = PinOnDemand(server.server.workspace)
+        server.share_state.on_demand = PinOnDemand(server.server.workspace)
         answer = get(server, "/org/repo/resolve/main/config.json")
     assert answer.status == 502
     assert (hub.requests, catalog(server)) == ([], [])
@@ -265,7 +265,7 @@ def test_the_file_of_a_project_does_not_choose_the_hub(
 
 def test_an_offline_server_pins_nothing(tmp_path: Path, hub: HuggingFaceHub, repo: HubRepo) -> None:
     with pulling(tmp_path, None, HF_ENDPOINT=hub.endpoint, MODELFETCH_OFFLINE="1") as server:
-        server.shares.on_demand = PinOnDemand(server.server.workspace)
+        server.share_state.on_demand = PinOnDemand(server.server.workspace)
         assert get(server, "/org/repo/resolve/main/config.json").status == 504
     assert not hub.requests
 
@@ -329,16 +329,16 @@ def test_clients_that_leave_do_not_fill_the_queue(hub: HuggingFaceHub, server: P
     assert (refused.status, int(refused.headers["retry-after"])) == (503, 10)
     assert get(server, "/org/no--name/resolve/main/config.json").status == 404, "it needs not wait for them"
     go.set()
-    until(lambda: not server.shares._pins, "the end of all")
-    until(lambda: not server.shares._pins._limit.count, "their places")
+    until(lambda: not server.share_state._pins, "the end of all")
+    until(lambda: not server.share_state._pins._limit.count, "their places")
 
 
 def leave(server: Pulling, path: str) -> None:
     """Send a request, and close the connection a moment later."""
-    port, begun = server.server.port, len(server.shares._pins)
+    port, begun = server.server.port, len(server.share_state._pins)
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        until(lambda: len(server.shares._pins) > begun, "the pin")
+        until(lambda: len(server.share_state._pins) > begun, "the pin")
 
 
 def test_all_clients_together_may_ask_for_so_many(monkeypatch: pytest.MonkeyPatch, pins: PinOnDemand) -> None:
@@ -375,7 +375,7 @@ def test_patterns_say_which_repositories_are_allowed(
     tmp_path: Path, hub: HuggingFaceHub, repo: HubRepo, pattern: str, is_allowed: bool
 ) -> None:
     with pulling(tmp_path, None, HF_ENDPOINT=hub.endpoint) as server:
-        server.shares.on_demand = PinOnDemand(server.server.workspace, ["none/*", pattern])
+        server.share_state.on_demand = PinOnDemand(server.server.workspace, ["none/*", pattern])
         status = get(server, "/org/repo/resolve/main/config.json").status
     assert (status, bool(hub.requests)) == ((200, True) if is_allowed else (404, False))
 
@@ -406,9 +406,9 @@ def test_settings_that_are_wrong_for_a_moment_say_nothing_about_a_repository(
 ) -> None:
     settings = tmp_path / "modelfetch.toml"
     settings.write_text("[network]\nno_such_setting = 1\n")
-    assert server.shares.on_demand is not None
+    assert server.share_state.on_demand is not None
     with pytest.raises(Refusal) as refused:
-        server.shares.on_demand.pin("a", RepoReference("hf", "org/repo"))
+        server.share_state.on_demand.pin("a", RepoReference("hf", "org/repo"))
     assert (refused.value.status, refused.value.code) == (500, "config")
     settings.unlink()
     assert get(server, "/org/repo/resolve/main/config.json").status == 200

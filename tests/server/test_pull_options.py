@@ -50,9 +50,9 @@ def test_a_server_shares_as_its_options_say(
     engine = ServerWorkspace({}, environ=environ, cwd=tmp_path)
     with History(tmp_path / "state.db") as history:
         jobs = Jobs(engine, JobStore(history), parallel=1)
-        with sharing(engine, engine.load(), jobs, fetch=fetch, pin_only=pin_only) as shares:
-            assert shares.fetches is fetches
-            on_demand = shares.on_demand if isinstance(shares, PullThrough) else None
+        with sharing(engine, engine.load(), jobs, fetch=fetch, pin_only=pin_only) as share_state:
+            assert share_state.fetches is fetches
+            on_demand = share_state.on_demand if isinstance(share_state, PullThrough) else None
             assert (on_demand is not None) is pins
         jobs.stop()
 

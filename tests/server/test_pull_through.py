@@ -103,7 +103,7 @@ def test_many_clients_cause_one_download(origin: Origin, served: ServedModel, se
     with ThreadPoolExecutor(20) as clients:
         answers = [clients.submit(server.get, sha256) for _ in range(20)]
         origin.until(lambda origin: bool(origin.asked("*big.bin")))
-        until(lambda: server.shares.waiting.count == 20, "all clients")
+        until(lambda: server.share_state.waiting.count == 20, "all clients")
         go.set()
         expected = data(served, "big.bin")
         assert all(answer.result().body == expected for answer in answers)
@@ -195,12 +195,12 @@ def test_a_question_that_comes_with_the_end_of_a_fetch_is_told_how_it_ended(
         return absent(FileSpec("config.json", 500, sha256)) if is_here else origin_failed()
 
     async def begin() -> bool:
-        fetch = server.shares._fetches[sha256] = asyncio.create_task(end())
+        fetch = server.share_state._fetches[sha256] = asyncio.create_task(end())
         await fetch
-        return await server.shares.begin_fetch(sha256)
+        return await server.share_state.begin_fetch(sha256)
 
     assert asyncio.run(begin()) is is_here
-    server.shares._fetches.clear()
+    server.share_state._fetches.clear()
     assert server.jobs() == []
 
 
@@ -229,7 +229,7 @@ def test_a_question_waits_for_no_slot(
     """The peer has said how long it waits; a transfer may hold its slot for minutes."""
     sha256 = digest(served, "big.bin")
     server.get(sha256)
-    monkeypatch.setattr(server.shares.limits.slots, "of_one", 0)
+    monkeypatch.setattr(server.share_state.limits.slots, "of_one", 0)
     answer = ask(server, sha256)
     assert (answer.status, answer.code) == (503, "too_many_transfers")
 
@@ -243,7 +243,7 @@ def test_wrong_bytes_do_not_reach_the_client(origin: Origin, served: ServedModel
     assert (answer.status, answer.code) == (502, "origin_failed")
     assert len(answer.body) < 1000
     origin.heal()
-    server.shares._fetches.clear()  # a failure is remembered for some seconds
+    server.share_state._fetches.clear()  # a failure is remembered for some seconds
     assert server.get(digest(served, "big.bin")).body == data(served, "big.bin")
 
 
@@ -397,15 +397,15 @@ def test_a_request_waits_for_a_slot(
 ) -> None:
     sha256 = digest(served, "big.bin")
     server.get(sha256)
-    slots = server.shares.limits.slots
+    slots = server.share_state.limits.slots
     monkeypatch.setattr(slots, "of_one", 1)
     until(lambda: not slots.is_full("127.0.0.1"), "the end of the first transfer")
     with ThreadPoolExecutor(3) as clients:
         with slots.hold("127.0.0.1"):
             answers = [clients.submit(server.get, sha256) for _ in range(3)]
-            until(lambda: server.shares.waiting.count == 3, "the clients")
+            until(lambda: server.share_state.waiting.count == 3, "the clients")
         assert {answer.result().body for answer in answers} == {data(served, "big.bin")}
-    assert server.shares.counters.snapshot()["refused"] == 0
+    assert server.share_state.counters.snapshot()["refused"] == 0
 
 
 def test_a_request_waits_for_a_slot_only_for_a_while(
@@ -414,7 +414,7 @@ def test_a_request_waits_for_a_slot_only_for_a_while(
     sha256 = digest(served, "big.bin")
     server.get(sha256)
     monkeypatch.setattr(arriving_response, "SLOT_SECONDS", 0.1)
-    monkeypatch.setattr(server.shares.limits.slots, "of_one", 0)
+    monkeypatch.setattr(server.share_state.limits.slots, "of_one", 0)
     answer = server.get(sha256)
     assert (answer.status, answer.code) == (503, "too_many_transfers")
 
@@ -446,9 +446,9 @@ def test_a_client_that_leaves_does_not_end_the_fetch(
         leaving.start()
         origin.until(lambda origin: bool(origin.asked("*big.bin")))
         leaving.join()
-        until(lambda: not server.shares.waiting.count, "the end of its request")
+        until(lambda: not server.share_state.waiting.count, "the end of its request")
         other = others.submit(server.get, sha256)
-        until(lambda: server.shares.waiting.count == 1, "the other client")
+        until(lambda: server.share_state.waiting.count == 1, "the other client")
         go.set()
         assert other.result().body == data(served, "big.bin")
     assert origin.sent("*big.bin") == FILES["big.bin"]

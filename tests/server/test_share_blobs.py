@@ -228,8 +228,8 @@ def test_what_was_sent_is_counted(tmp_path: Path) -> None:
         sharing.get_blob(digest, Range="bytes=0-9")
         sharing.get(f"/blobs/sha256/{digest}", method="HEAD")
         sharing.get_blob("0" * 64)
-        until(lambda: sharing.shares.counters.snapshot()["active"] == 0)
-        counts = sharing.shares.counters.snapshot()
+        until(lambda: sharing.share_state.counters.snapshot()["active"] == 0)
+        counts = sharing.share_state.counters.snapshot()
     assert (counts["requests"], counts["bytes"], counts["refused"]) == (3, LARGE + 10, 0)
     assert counts["endpoints"] == {"blobs": {"requests": 3, "bytes": LARGE + 10}}
     [client] = counts["clients"]
@@ -260,7 +260,7 @@ def test_without_a_free_slot_the_answer_is_503(tmp_path: Path) -> None:
             answer = sharing.get_blob(digest)  # two of four slots are the most for one address
             assert (answer.status, answer.code) == (503, "too_many_transfers")
             assert answer.headers["retry-after"] == "5"
-            assert sharing.shares.counters.snapshot()["refused"] == 1
+            assert sharing.share_state.counters.snapshot()["refused"] == 1
             assert sharing.get(f"/blobs/sha256/{digest}", method="HEAD").status == 200  # needs no slot
         finally:
             for to in held:
@@ -291,8 +291,8 @@ def test_a_client_that_reads_nothing_is_disconnected(tmp_path: Path, monkeypatch
         digest = sharing.put(content(16 * MIB))
         with sharing.connect(buffer=4096) as to:
             to.sendall(sharing.head(f"/blobs/sha256/{digest}"))
-            until(lambda: sharing.shares.counters.snapshot()["requests"] == 1, "the transfer")
-            until(lambda: sharing.shares.counters.snapshot()["active"] == 0, "its end")
+            until(lambda: sharing.share_state.counters.snapshot()["requests"] == 1, "the transfer")
+            until(lambda: sharing.share_state.counters.snapshot()["active"] == 0, "its end")
             until(lambda: not sharing.served._server.server_state.connections, "the end of the connection")
 
 
@@ -304,7 +304,7 @@ def test_a_client_that_reads_too_little_is_disconnected(
         digest = sharing.put(content(16 * MIB))
         with sharing.connect(buffer=4096) as to:
             to.sendall(sharing.head(f"/blobs/sha256/{digest}"))
-            until(lambda: sharing.shares.counters.snapshot()["requests"] == 1, "the transfer")
+            until(lambda: sharing.share_state.counters.snapshot()["requests"] == 1, "the transfer")
             got = 0
             deadline = time.monotonic() + IN_TIME
             while sharing.served._server.server_state.connections:

@@ -60,17 +60,17 @@ def test_requests_of_clients_that_left_do_not_keep_the_owner_waiting(
     go = threading.Event()
     with sharing_server(tmp_path) as sharing:
         monkeypatch.setattr(
-            sharing.shares.cache, "find_known", lambda _: (None, None if go.wait(IN_TIME) else 1)
+            sharing.share_state.cache, "find_known", lambda _: (None, None if go.wait(IN_TIME) else 1)
         )
         for number in range(3):
             with sharing.connect() as client:
                 client.sendall(sharing.head("/blobs/sha256/" + "0" * 64))
-                until(lambda wanted=number + 1: sharing.shares.limits.requests.count == wanted)  # type: ignore[misc]
+                until(lambda wanted=number + 1: sharing.share_state.limits.requests.count == wanted)  # type: ignore[misc]
         refused = sharing.get_blob("0" * 64)
         assert (refused.status, refused.code) == (503, "too_many_transfers")
         assert sharing.served.ask("GET", "/v1/jobs").status == 200
         go.set()
-        until(lambda: not sharing.shares.limits.requests.count, "the end of all")
+        until(lambda: not sharing.share_state.limits.requests.count, "the end of all")
         assert sharing.get_blob("0" * 64).status == 404
 
 
@@ -157,13 +157,13 @@ def test_the_table_of_clients_is_bounded_and_keeps_active_ones() -> None:
 def test_many_short_ranges_are_not_sent_faster_than_the_rate(tmp_path: Path) -> None:
     with sharing_server(tmp_path, ShareLimits(rate=100_000)) as sharing:
         booked: list[int] = []
-        real = sharing.shares.limits.book
+        real = sharing.share_state.limits.book
 
         def book(count: int) -> float:
             booked.append(count)
             return min(0.0, real(count))
 
-        sharing.shares.limits.book = book  # type: ignore[method-assign]
+        sharing.share_state.limits.book = book  # type: ignore[method-assign]
         digest = sharing.put(content(60_000))
         for _ in range(3):
             assert sharing.get_blob(digest, Range="bytes=0-999").status == 206
@@ -177,7 +177,7 @@ def test_without_more_threads_the_answer_is_503(tmp_path: Path, monkeypatch: pyt
         real = ThreadPoolExecutor.submit
 
         def refuse(pool: ThreadPoolExecutor, *arguments: object, **named: object) -> object:
-            if pool is sharing.shares._sending:
+            if pool is sharing.share_state._sending:
                 raise RuntimeError("can't start new thread")
             return real(pool, *arguments, **named)  # type: ignore[arg-type]
 

@@ -308,7 +308,7 @@ def test_a_body_that_never_comes_holds_no_slot(sharing: Sharing, digest: str) ->
         to.sendall(sharing.head(f"/blobs/sha256/{digest}", "Content-Length: 60000"))
         assert read_response(to)[0] == 400
         assert to.recv(1) == b""  # closed
-    assert sharing.shares.counters.snapshot()["active"] == 0
+    assert sharing.share_state.counters.snapshot()["active"] == 0
 
 
 # Host and origin
@@ -539,12 +539,12 @@ def test_lost_connections_leave_no_descriptor_and_no_running_thread(tmp_path: Pa
             for to in held:
                 to.sendall(sharing.head(f"/blobs/sha256/{digest}"))
                 to.recv(10)
-            until(lambda: sharing.shares.counters.snapshot()["active"] == 15, "the transfers")
+            until(lambda: sharing.share_state.counters.snapshot()["active"] == 15, "the transfers")
             for to in held:
                 if reset:
                     to.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
                 to.close()
-            until(lambda: sharing.shares.counters.snapshot()["active"] == 0, "their end")
+            until(lambda: sharing.share_state.counters.snapshot()["active"] == 0, "their end")
         until(lambda: not sharing.served._server.server_state.connections, "the end of the connections")
         until(lambda: open_descriptors("socket:") <= before, "all sockets are closed")
         until(lambda: open_descriptors(digest) == 0, "all files are closed")
@@ -571,7 +571,7 @@ def test_a_request_that_is_cut_off_before_its_answer_is_no_bug(
     for _ in range(20):
         with sharing.connect() as to:
             to.sendall(sharing.head(f"/blobs/sha256/{digest}"))
-    until(lambda: sharing.shares.counters.snapshot()["active"] == 0, "the end of all answers")
+    until(lambda: sharing.share_state.counters.snapshot()["active"] == 0, "the end of all answers")
     assert sharing.get_blob(digest).status == 200
     assert caplog.text == ""
 

@@ -334,8 +334,8 @@ def test_a_file_that_was_found_is_sent_though_its_change_time_changes_before(
     blob = own_home.blob(CONFIG)
     blob.parent.mkdir(parents=True)
     blob.write_bytes(CONFIG)
-    assert own_shapes.shares is not None
-    slots = own_shapes.shares.limits.slots
+    assert own_shapes.share_state is not None
+    slots = own_shapes.share_state.limits.slots
     target = f"/ipfs/{one_chunk_cid(digest(CONFIG)).text}?format=raw"
     with ThreadPoolExecutor() as pool:
         with contextlib.ExitStack() as others:
@@ -384,10 +384,10 @@ def test_what_is_sent_is_counted(own_shapes: Shapes, own_home: Home) -> None:
     own_shapes.get("/org/tiny/resolve/main/config.json")
     own_shapes.get(f"/v2/tiny/blobs/sha256:{digest(CONFIG)}")
     car = own_shapes.get(f"/ipfs/{ROOT}?format=car")
-    assert own_shapes.shares is not None
-    shares = own_shapes.shares
-    until(lambda: shares.counters.snapshot()["active"] == 0, "the end of all responses")
-    endpoints = shares.counters.snapshot()["endpoints"]
+    assert own_shapes.share_state is not None
+    share_state = own_shapes.share_state
+    until(lambda: share_state.counters.snapshot()["active"] == 0, "the end of all responses")
+    endpoints = share_state.counters.snapshot()["endpoints"]
     assert endpoints["huggingface"]["bytes"] == endpoints["registry"]["bytes"] == len(CONFIG)
     assert endpoints["ipfs"]["bytes"] == len(car.body)
 

@@ -481,24 +481,24 @@ def stream(shapes: Shapes, root: str = ROOT) -> bytes:
 
 def test_a_stream_takes_a_slot_and_gives_it_back(shapes: Shapes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(share_responses, "WAIT_SECONDS", 0.2)
-    shares = shapes.shares
-    assert shares is not None
+    share_state = shapes.share_state
+    assert share_state is not None
     held = []
-    for _ in range(shares.limits.slots.of_one):
+    for _ in range(share_state.limits.slots.of_one):
         to = socket.socket()
         to.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         to.settimeout(IN_TIME)
         to.connect(("127.0.0.1", shapes.port))
         to.sendall(stream(shapes))
         held.append(to)
-    until(lambda: shares.counters.snapshot()["active"] == len(held), "all streams")
+    until(lambda: share_state.counters.snapshot()["active"] == len(held), "all streams")
     answer = shapes.get(f"/ipfs/{ROOT}?format=car")
     assert answer.status == 503
     assert {name.lower() for name in answer.headers} >= {"retry-after"}
     assert shapes.get("/api/models/org/tiny").status == 200  # small documents need none
     for to in held:
         to.close()
-    until(lambda: shares.counters.snapshot()["active"] == 0, "the end of all streams")
+    until(lambda: share_state.counters.snapshot()["active"] == 0, "the end of all streams")
     until(lambda: shapes.get(f"/ipfs/{ROOT}?format=car").status == 200, "a free slot")
 
 
@@ -507,10 +507,10 @@ def test_a_client_that_requests_all_blocks_at_once_gets_all(
     shapes: Shapes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share_responses, "WAIT_SECONDS", IN_TIME)
-    shares = shapes.shares
-    assert shares is not None
+    share_state = shapes.share_state
+    assert share_state is not None
     targets = [f"/ipfs/{cid.text}?format=raw" for cid, _ in LEAVES] * 8
-    assert len(targets) > 4 * shares.limits.slots.of_one
+    assert len(targets) > 4 * share_state.limits.slots.of_one
     with ThreadPoolExecutor(len(targets)) as pool:
         answers = list(pool.map(shapes.get, targets))
     assert b"".join(answer.body for answer in answers) == BIG * 8
@@ -538,16 +538,16 @@ def test_idle_connections_do_not_end_a_stream(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_lost_clients_leave_no_descriptor(shapes: Shapes) -> None:
-    shares = shapes.shares
-    assert shares is not None
-    until(lambda: shares.counters.snapshot()["active"] == 0, "quiet")
+    share_state = shapes.share_state
+    assert share_state is not None
+    until(lambda: share_state.counters.snapshot()["active"] == 0, "quiet")
     shapes.get(f"/ipfs/{ROOT}?format=car")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(12):
         with socket.create_connection(("127.0.0.1", shapes.port), IN_TIME) as to:
             to.sendall(stream(shapes))
             to.recv(100)
-        until(lambda: shares.counters.snapshot()["active"] == 0, "the end of the stream")
+        until(lambda: share_state.counters.snapshot()["active"] == 0, "the end of the stream")
     until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1, "closed files")
 
 

@@ -218,14 +218,14 @@ def test_what_jobs_receive_and_what_others_are_sent_is_counted(tmp_path: Path) -
         with Served(
             tmp_path,
             workspace,
-            shares=share(),
+            make_share_state=share(),
         ) as server:
             server.until_over(server.submit(served.name))
             digest = served.contents["f.bin"].sha256
             assert server.ask("GET", f"/blobs/sha256/{digest}", token=None).status == 200
-            shares = server.shares
-            assert shares is not None
-            until(lambda: shares.counters.snapshot()["active"] == 0, "the end of the response")
+            share_state = server.share_state
+            assert share_state is not None
+            until(lambda: share_state.counters.snapshot()["active"] == 0, "the end of the response")
             found = server.ask("GET", "/v1/sharing").document
     assert found["sharing"] is True
     assert [each["received"] for each in found["download"]["sources"]] == [300_000]
