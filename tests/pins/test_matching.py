@@ -135,7 +135,7 @@ def test_what_has_no_revisions_says_so() -> None:
         at_revision(parse_reference("https://a.example/m.onnx"), "v1")
 
 
-@pytest.mark.quick(every=4)
+@pytest.mark.quick(every=2)
 @pytest.mark.parametrize("text", ["hf:org/repo", "ms:org/repo", "gh:o/r", "oci:r.example/m", "ollama:m"])
 @pytest.mark.parametrize("revision", ["", "../../blobs/x", "a?b=c", "a b", "a@b:c@", "-x", "\x1b[31m"])
 def test_what_cannot_be_a_revision_gets_into_no_url(text: str, revision: str) -> None:

@@ -760,7 +760,6 @@ def test_an_unknown_cid_is_unknown_and_not_called_damaged(
     assert "\x1b" not in result.err
 
 
-@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -797,7 +796,6 @@ def anything(random: Random, depth: int = 0) -> Any:
     return [None, True, random.choice([0, -1, 2**70, 1e308]), random.choice(words), "\x1b[31m\ud800"][kind]
 
 
-@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 12))]
 )

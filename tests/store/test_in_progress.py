@@ -79,7 +79,6 @@ def test_the_note_of_a_killed_process_is_no_progress(store: Store) -> None:
     assert in_progress(store.root, SHA256) is None
 
 
-@pytest.mark.quick(every=3)
 @pytest.mark.parametrize(
     "name", ["blob-{}.lock", "blob-{}.lock.holder", "../partial/{}", "../partial/{}/data"]
 )
