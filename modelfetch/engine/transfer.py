@@ -108,8 +108,8 @@ class Transfer:
         self.runtime.positions[key] = lambda: self.sink.received
         self._parallel.start(self.file.size - self.partial.received)
         try:
-            while not self.is_complete or not (yield from self._is_verified()):
-                yield from self._reject() if self.is_complete else self._attempt()
+            while not ((was_complete := self.is_complete) and (yield from self._is_verified())):
+                yield from self._reject() if was_complete and self.is_complete else self._attempt()
         finally:
             self._parallel.stop()
             if not self.is_complete:
@@ -120,7 +120,7 @@ class Transfer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every byte is there; the SHA-256 may still be wrong."""
+        """Whether every byte is there, by a parallel connection at any moment; the SHA-256 may be wrong."""
         return self.partial.length == self.file.size
 
     def _is_verified(self) -> Generator[Event, None, bool]:

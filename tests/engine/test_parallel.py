@@ -27,6 +27,7 @@ from modelfetch.engine.parallel import THREAD_NAME, ParallelConnections
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
+from modelfetch.engine.transfer import Transfer
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.ipfs.leaf_table import LeafTable
 from modelfetch.net.client import Client
@@ -416,6 +417,29 @@ def test_no_parallel_connections_once_each_source_must_send_the_whole_file(lab: 
     assert got(lab)
     assert of(events, FileQuarantined)
     assert (first.asked[0], first.asked[-1], second.asked) == (100_000, 0, [])
+
+
+def test_a_file_that_another_connection_completes_is_verified_before_it_is_judged(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It brings the last bytes when the first connection has just seen that some are missing."""
+    offer = lab.serve(CONTENT)
+    is_complete = vars(Transfer)["is_complete"].fget
+
+    def before_the_last_bytes(transfer: Transfer) -> bool:
+        found = bool(is_complete(transfer))
+        if not offer.asked:
+            segment = transfer.sink.segments.claim()
+            assert segment is not None
+            other = Connection(transfer.candidates.remaining()[0], segment)
+            assert sum(transfer.sink.copy(other, offer.open(0), len(CONTENT))) == len(CONTENT)
+            transfer.sink.segments.release(segment)
+        return found
+
+    monkeypatch.setattr(Transfer, "is_complete", property(before_the_last_bytes))
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert not of(events, FileQuarantined)
 
 
 def test_a_full_disk_met_by_a_parallel_connection_ends_the_run(lab: Laboratory) -> None:
