@@ -195,12 +195,13 @@ class Segments:
             self._free.clear()
             return self._claim(start, end)
 
-    def claim_next(self, segment: Segment, *, is_whole: bool) -> Segment | None:
+    def claim_next(self, segment: Segment, *, is_whole: bool, behind: int = 0) -> Segment | None:
         """Claim the next free range for a connection whose answer goes on behind its segment.
 
         Args:
             segment: The finished segment, given back if there is a next one.
             is_whole: Whether the answer is the whole file, so that bytes may be skipped up to a free range.
+            behind: Position before which the answer brings nothing more.
 
         Returns:
             The next segment, or None if no range that this answer brings is free.
@@ -209,7 +210,8 @@ class Segments:
             if segment not in self._claimed:
                 return None  # it was claimed before the file was split again
             for index, (start, end) in enumerate(self._free):
-                if start == segment.end or (is_whole and start > segment.end):
+                is_next = start == segment.end or (is_whole and start > segment.end)
+                if is_next and start >= behind:
                     del self._free[index]
                     self._claimed.remove(segment)
                     return self._claim(start, end)

@@ -347,13 +347,15 @@ class Sink:
     def _is_over(self, connection: Connection, answer: CheckedAnswer, *, is_whole: bool) -> bool:
         """Whether the segment of a connection is done, and the rest of the answer brings nothing missing."""
         is_done = not connection.segment.left and answer.position < answer.until
-        return is_done and not self._continue(connection, answer.until, is_whole=is_whole)
+        # Not with what another connection gave back meanwhile: that may have come in the piece before.
+        behind = answer.position
+        return is_done and not self._continue(connection, answer.until, is_whole=is_whole, behind=behind)
 
-    def _continue(self, connection: Connection, until: int, *, is_whole: bool) -> bool:
+    def _continue(self, connection: Connection, until: int, *, is_whole: bool, behind: int = 0) -> bool:
         """Go on with the next free bytes, unless the answer ends before them and would not bring them."""
         if connection.segment.end >= until:
             return False
-        following = self.segments.claim_next(connection.segment, is_whole=is_whole)
+        following = self.segments.claim_next(connection.segment, is_whole=is_whole, behind=behind)
         connection.segment = following or connection.segment
         return following is not None
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from modelfetch.engine.candidates import Candidates
+from modelfetch.engine.segments import Segment
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Store
-from tests.engine.fakes import OK, Laboratory, SpyDisk, body, sha256
+from tests.engine.fakes import EAGER, OK, Answer, Laboratory, SpyDisk, body, sha256
 from tests.patience import HELD, IN_TIME
 
 CONTENT = body(100_000)
@@ -53,3 +57,33 @@ def test_a_late_piece_is_written_before_a_reset_or_not_at_all(lab: Laboratory) -
         late.join(IN_TIME)
         assert partial.received == 0, "nothing of the late piece was written after the reset"
         assert sink.suppliers == {}
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["range", "whole file"])
+def test_bytes_that_are_given_back_behind_an_answer_are_not_taken_from_its_next_piece(
+    lab: Laboratory, is_whole: bool
+) -> None:
+    """Another connection fails while this one has just dropped its bytes, which were in the same piece."""
+    offer = lab.serve(CONTENT, Answer(whole=is_whole))
+    candidates = Candidates([offer])
+    with lab.store.partial(FILE, exclusive=True) as partial:
+        sink = Sink(lab.runtime(split_policy=EAGER), partial, candidates)
+        segment = sink.segments.claim()
+        sink.segments.split(2)
+        other = sink.segments.claim()
+        assert segment is not None
+        assert other is not None
+        claim_next, others = sink.segments.claim_next, [other]
+
+        def fail_meanwhile(segment: Segment, **how: Any) -> Segment | None:
+            found = claim_next(segment, **how)
+            if others:
+                sink.segments.release(others.pop())
+            return found
+
+        sink.segments.claim_next = fail_meanwhile  # type: ignore[method-assign]
+        connection = Connection(candidates.remaining()[0], segment)
+        list(sink.copy(connection, offer.open(0), FILE.size))
+        assert not others
+        for start, end, _ in partial.parts:
+            assert (lab.root / "partial" / FILE.sha256 / "data").read_bytes()[start:end] == CONTENT[start:end]
