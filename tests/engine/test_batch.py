@@ -532,11 +532,11 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
     work = jobs([Inventory(MODEL, frozenset())])
     answers = count()
 
-    def fail_late(self: BatchConnections) -> None:
-        if next(answers) == 5:
+    def fail_once(self: BatchConnections) -> None:
+        if next(answers) == 0:  # there may be few: what answers late on a busy machine goes the ordinary way
             raise ValueError("on purpose")
 
-    monkeypatch.setattr(BatchConnections, "note_answer", fail_late)
+    monkeypatch.setattr(BatchConnections, "note_answer", fail_once)
     with run_of(lab, origin, clock=time.monotonic) as runtime:
         with pytest.raises(ValueError, match="on purpose"):
             list(batch_of(runtime, work))
