@@ -99,7 +99,8 @@ listening()
 while True:
     head, data = read()
     if not head: break
-    tell(event="EngineError", message=json.dumps(head) + f" {len(data)}", infohash="", is_fatal=False)
+    message = json.dumps(head) + f" {len(data)}"
+    tell(event="EngineError", message=message, infohash="", is_fatal=False, tracker="")
 """
 
 

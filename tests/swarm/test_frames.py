@@ -106,7 +106,7 @@ def status(**changes: Any) -> dict[str, Any]:
         {"event": "PieceFinished", "infohash": "a", "piece": 1.0},
         {"event": "Listening", "addresses": "a", "peer_id": "b"},
         {"event": "Listening", "addresses": [1], "peer_id": "b"},
-        {"event": "EngineError", "message": "m", "infohash": "", "is_fatal": 1},
+        {"event": "EngineError", "message": "m", "infohash": "", "is_fatal": 1, "tracker": ""},
         status(peers=[["a"]]),
         status(peers=["a"]),
         status(peers=[["a", "b", 1, 0.5, 1, 1, "c"]]),
