@@ -240,20 +240,22 @@ class Batch:
         """Fetch files over one of several connections, as soon as it may start."""
         if not connections.enter(number):
             return
+        is_told = False
         try:
-            yield from self._fetch(group, connections=connections)
+            is_told = yield from self._fetch(group, connections=connections)
         except StoreError as error:  # raised once the other connections ended: they write to the same group
             self._refusal = self._refusal or error
             self._waiting.clear()
         finally:
-            connections.leave(is_over=not self._waiting)
+            if not is_told:
+                connections.leave(is_over=not self._waiting)
 
     def _fetch(
         self, group: GroupCommit, most: float = math.inf, connections: BatchConnections | None = None
-    ) -> Generator[list[_Fetched], None, None]:
-        """Fetch files until none is left, in one thread."""
+    ) -> Generator[list[_Fetched], None, bool]:
+        """Fetch files until none is left, in one thread; returns whether it was told to end before."""
         clock, parcel = self._runtime.clock, list[_Fetched]()
-        handed_on, count = clock(), 0
+        handed_on, count, is_told = clock(), 0, False
         first_byte = self._patience  # of a new connection, until it has answered
         while count < most and (job := self._next(connections)) is not None:
             count += 1
@@ -261,7 +263,7 @@ class Batch:
                 fetched = self._fetch_one(group, job, first_byte)
             except _Unanswered:
                 self._waiting.appendleft(job)
-                if connections is not None and connections.note_silence():
+                if connections is not None and (is_told := connections.note_silence()):
                     break
                 first_byte = None  # the last connection has the time that any other source has
                 continue
@@ -277,6 +279,7 @@ class Batch:
             # An idle connection may hold one of the few threads of a server, which other files wait for.
             self._last_offer.close_idle()
         yield parcel
+        return is_told
 
     def _next(self, connections: BatchConnections | None) -> Job | None:
         """The next job that no thread has begun; None where none is left."""
@@ -343,8 +346,7 @@ class Batch:
         """The first offer, if a batch can use it: over HTTP, from a host that did not fail."""
         (manifest, file), *more = job.places
         _, offer = self._runtime.first_offers.pop((id(manifest), file.path), (manifest, None))
-        if more:  # another model may have a source that comes first
-            offer = None
+        offer = None if more else offer  # another model may have a source that comes first
         if not isinstance(offer, HttpOffer):
             offers = self._runtime.each_offer(*job.places)
             offer = next((each for each in offers if not _is_ruled_out(each)), None)

@@ -127,14 +127,17 @@ class BatchConnections:
         """Note that a new connection got no answer while others did: no further ones start.
 
         Returns:
-            Whether this one must end. False for the last one, or nothing would be left to do the work.
+            Whether this one must end, and has left with that. False for the last one, or nothing would be
+            left to do the work.
         """
         with self._changed:
             self._may_grow = False
-            return self._working > 1
+            has_others = self._working > 1
+            self._working -= has_others  # now: several may be silent at the same time
+            return has_others
 
     def leave(self, *, is_over: bool) -> None:
-        """Note that a connection ended.
+        """Note that a connection ended, unless :meth:`note_silence` told it to.
 
         Args:
             is_over: Whether it found no work left, so that no other needs to start.

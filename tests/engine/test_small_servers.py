@@ -138,6 +138,12 @@ def test_the_only_lane_goes_on_whatever_happens() -> None:
     assert not lanes.note_silence()
 
 
+def test_of_lanes_that_are_silent_at_the_same_time_one_goes_on() -> None:
+    lanes = BatchConnections(Cancellation())
+    assert all(lanes.enter(number) for number in range(FIRST))
+    assert [lanes.note_silence() for _ in range(FIRST)] == [True] * (FIRST - 1) + [False]
+
+
 @pytest.mark.slow
 def test_a_cancelled_run_lets_nobody_wait() -> None:
     cancel = Cancellation()
