@@ -10,8 +10,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from modelfetch.engine import peer_wait
+from modelfetch.sources import peer, peer_search
 from tests.loopback import LoopbackHandler, LoopbackServer
-from tests.patience import HELD
+from tests.patience import HELD, IN_TIME
+
+
+def wait_for_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out no peer for being late, however busy the machine is: usually 1.5 seconds are late."""
+    for module, name in (
+        (peer, "ANSWER_SECONDS"),
+        (peer, "SLOW_SECONDS"),
+        (peer_search, "CONNECT_SECONDS"),
+        (peer_search, "SILENCE_SECONDS"),
+        (peer_search, "SEARCH_SECONDS"),
+        (peer_wait, "PATIENCE"),
+    ):
+        monkeypatch.setattr(module, name, IN_TIME)
 
 
 class PeerServer(LoopbackServer):
@@ -49,11 +66,11 @@ class PeerServer(LoopbackServer):
         self.sent = 0
         """Bytes of files sent."""
         self.lock = threading.Lock()
-        peer = self
+        server = self
 
         class Handler(LoopbackHandler):
             def do_GET(self) -> None:
-                peer.answer(self)
+                server.answer(self)
 
             do_HEAD = do_GET
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.engine import peer_wait
 from modelfetch.engine.events import Event
 from modelfetch.ipfs import car
 from modelfetch.ipfs.cid import Buffer
@@ -26,10 +25,10 @@ from modelfetch.server.fetch_progress import FetchProgress
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.waiting_requests import MAX_WAITING_OF_ONE
-from modelfetch.sources import peer, peer_search
 from modelfetch.store import Partial, Store
 from tests.engine.fakes import code
 from tests.patience import IN_TIME
+from tests.peer_server import wait_for_peers
 from tests.server.running import Served, until
 from tests.server.sharing import MIB, Sharing, content, share
 from tests.server.test_share_peers import Machine, kinds
@@ -268,16 +267,7 @@ def test_a_request_that_waits_ends_with_the_fetch(start: Start) -> None:
 def test_another_machine_has_the_first_chunks_before_the_last_ones_are_there(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A peer that takes a second and a half to answer is left out.
-    for module, name in (
-        (peer, "ANSWER_SECONDS"),
-        (peer, "SLOW_SECONDS"),
-        (peer_search, "CONNECT_SECONDS"),
-        (peer_search, "SILENCE_SECONDS"),
-        (peer_search, "SEARCH_SECONDS"),
-        (peer_wait, "PATIENCE"),
-    ):
-        monkeypatch.setattr(module, name, IN_TIME)
+    wait_for_peers(monkeypatch)
     sharing, tree, skeleton = start(PROVEN), built(CONTENT), tmp_path / "m.skeleton.car"
     skeleton.write_bytes(car.header(tree.root) + b"".join(car.section(*node) for node in tree.nodes))
     manifest = Manifest("m", "1", (replace(FILE, cid=PROVEN),), skeleton=str(skeleton))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine import batch, batch_connections, peer_wait
+from modelfetch.engine import batch, batch_connections
 from modelfetch.engine.batch import SAMPLE
 from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import Event, FileCommitted, LockWaiting, SourceFailed
@@ -27,12 +27,11 @@ from modelfetch.server.listen_address import Address
 from modelfetch.server.serve import announced
 from modelfetch.server.serve_options import Options
 from modelfetch.settings import load
-from modelfetch.sources import peer, peer_search
 from modelfetch.store import Store
 from tests.engine.fakes import body, code, flipped, of, sha256, spec
 from tests.origin import Origin
 from tests.patience import HELD, IN_TIME
-from tests.peer_server import PeerServer
+from tests.peer_server import PeerServer, wait_for_peers
 from tests.server.sharing import Sharing, sharing_server
 from tests.sources.test_peer_table import BLOCKS, DATA, FILE, Gateway
 
@@ -87,17 +86,10 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that takes a second and a half to answer is left out: none here, however busy the machine is."""
-    for module, name in (
-        (peer, "ANSWER_SECONDS"),
-        (peer, "SLOW_SECONDS"),
-        (peer_search, "CONNECT_SECONDS"),
-        (peer_search, "SILENCE_SECONDS"),
-        (peer_search, "SEARCH_SECONDS"),
-        (peer_wait, "PATIENCE"),
-        (share_blobs, "HASH_SECONDS"),  # after which it says that it is not ready yet
-    ):
-        monkeypatch.setattr(module, name, IN_TIME)
+    wait_for_peers(monkeypatch)
+    monkeypatch.setattr(
+        share_blobs, "HASH_SECONDS", IN_TIME
+    )  # after which a peer says that it is not ready yet
 
 
 def model(files: dict[str, bytes]) -> Manifest:
