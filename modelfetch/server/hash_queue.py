@@ -1,5 +1,7 @@
 """Hashes the files of the cache that no receipt lists, one after the other, and says how far it is with each.
 
+Small files have a queue of their own, as each of them takes milliseconds.
+
 The files of a model that another process is fetching have no receipt before the last one is there. Hashing
 one takes seconds or minutes, and peers that ask for it meanwhile wait only for what makes progress. So a file
 has progress also while those before it in the queue are hashed: the share of its wait that is over, in bytes
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.pull_results import copy_of
 from modelfetch.server.share_outlet import submit
+from modelfetch.share.shared_cache import SMALL_BYTES
 from modelfetch.store.in_progress import InProgress
 
 if TYPE_CHECKING:
@@ -44,14 +47,16 @@ class HashQueue:
     def __init__(self, hashing: Hashing, clock: Callable[[], float] = time.monotonic) -> None:
         self._hashing = hashing
         self._clock = clock
-        # One thread: hashing is for files that no receipt lists, and clients must not cause much of it.
+        # One thread each: hashing is for files that no receipt lists, and clients must not cause much of it.
         self._pool = ThreadPoolExecutor(1, "share-hash")
+        self._small_pool = ThreadPoolExecutor(1, "share-hash-small")
         self._files: dict[str, _QueuedFile] = {}
-        """By digest, in the order in which they are hashed."""
+        """By digest, in the order in which they are hashed by each of the two."""
 
     def close(self) -> None:
         """Hash no further file."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._small_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def find(self, sha256: str, size: int) -> SharedFile | None:
         """Find the verified file of a digest by hashing it; all requests for one wait for the same result.
@@ -75,20 +80,29 @@ class HashQueue:
         if wanted is None:
             return None
         left = 0
-        for file in self._files.values():
+        for file in self._queue(wanted.size):
             left += file.left
             if file is wanted:
                 break
         over = wanted.size * (wanted.bytes_to_hash - left) // max(1, wanted.bytes_to_hash)
         return InProgress(over, wanted.size, max(0.0, self._clock() - wanted.began))
 
+    def _queue(self, size: int) -> list[_QueuedFile]:
+        """Return the files in the queue of a file of some size."""
+        return [file for file in self._files.values() if _is_small(file.size) == _is_small(size)]
+
     def _begin(self, sha256: str, size: int) -> _QueuedFile:
-        before = sum(file.left for file in self._files.values())
+        before = sum(file.left for file in self._queue(size))
         file = _QueuedFile(size, before + size, self._clock())
-        file.result = asyncio.wrap_future(submit(self._pool, self._hashing.find, sha256, file.note))
+        pool = self._small_pool if _is_small(size) else self._pool
+        file.result = asyncio.wrap_future(submit(pool, self._hashing.find, sha256, file.note))
         self._files[sha256] = file
         file.result.add_done_callback(lambda _: self._files.pop(sha256, None))
         return file
+
+
+def _is_small(size: int) -> bool:
+    return size <= SMALL_BYTES
 
 
 class _QueuedFile:

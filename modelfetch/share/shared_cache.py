@@ -48,6 +48,9 @@ it says so, and one of the network may be well again by then."""
 ATTEMPTS: Final = 3
 """How often a file is hashed that changes meanwhile. A link into a model changes the change time of a good
 file, and is made just when peers begin to ask for it: as soon as it is complete."""
+SMALL_BYTES: Final = 1 << 20
+"""Bytes up to which a file is hashed beside a larger one. That takes milliseconds; the larger one may take a
+minute, in which clients would give up waiting for the small files of the same model."""
 MOST_REMEMBERED: Final = 65_536
 """Most results of hashing that are remembered, about 500 bytes each."""
 
@@ -124,6 +127,8 @@ class SharedCache:
         """By device and inode: a blob and its hard links in models are one file."""
         self._hashing = threading.Lock()
         """Held while a file is hashed: clients must not make this machine hash several at a time."""
+        self._hashing_small = threading.Lock()
+        """Held in place of it while a file of up to :data:`SMALL_BYTES` is hashed."""
         self._is_closed = False
 
     @property
@@ -257,15 +262,15 @@ class SharedCache:
         for _ in range(ATTEMPTS):
             for path, status in list(self._candidates(sha256, listed)):
                 if self._remembered(status) is None:
-                    self._hash(path, report)
+                    self._hash(path, status.st_size, report)
             found, unread = self._look(sha256, listed)
             if unread is None:
                 break
         return found
 
-    def _hash(self, path: Path, report: Callable[[int], None]) -> None:
+    def _hash(self, path: Path, size: int, report: Callable[[int], None]) -> None:
         """Hash a file and remember the result, unless it changes meanwhile."""
-        with self._hashing:
+        with self._hashing if size > SMALL_BYTES else self._hashing_small:
             fd = _opened(self.store.open_to_read, path)
             if fd is None:
                 return

@@ -155,7 +155,7 @@ class Peer:
         has_answered: Whether it answered in this run.
         is_slow: Whether it was waited for in vain, so that it is not waited for again.
         is_out: Whether it is not asked any more: it cannot be reached, or it serves the cache of this run.
-        models: The models of which it has a file.
+        models: The models of which it has a file, or will have it soon, and has lacked none since.
     """
 
     def __init__(self, address: str, instance: str = "", *, is_named: bool = False) -> None:
@@ -171,7 +171,7 @@ class Peer:
         self.models: frozenset[ModelKey] = frozenset()
 
     def may_have(self, model: ModelKey) -> None:
-        """Note that it has a file of a model, and so probably the others."""
+        """Note that it has a file of a model, or will have it soon, and so probably has others."""
         with self._lock:
             self.models |= {model}
 

@@ -6,9 +6,9 @@ asks all peers at the same time, in the background, for one missing file of each
 * A machine that does not answer is not asked again in this run. So all files together wait for it once, and
   for :data:`SEARCH_SECONDS` at most.
 * A server that uses the cache of this run is not asked: what is missing here is missing there.
-* A peer that has that file probably has the others of the model. Only then it is asked for its small files:
-  a hundred of them would otherwise cost a hundred requests to each peer in vain. Large files are asked for in
-  any case: beside their bytes, a request costs nothing.
+* A peer that has that file, or will have it soon, probably has others of the model. Only then it is asked for
+  its small files, until it lacks one: a hundred of them would otherwise cost a hundred requests to each peer
+  in vain. Large files are asked for in any case: beside their bytes, a request costs nothing.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class PeerSource(RegisteredSource):
                 return
             offer = PeerOffer(peer, manifest, file, self._client, self._own)
             try:
-                if offer.ask().state == "has":
+                if offer.ask().state != "lacks":  # one that still hashes or fetches the file may have others
                     peer.may_have(model)
             except SourceError as error:
                 peer.is_out = True

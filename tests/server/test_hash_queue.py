@@ -12,7 +12,7 @@ from typing import Any
 from modelfetch.errors import StoreError
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.hash_queue import HashQueue
-from modelfetch.share.shared_cache import SharedFile
+from modelfetch.share.shared_cache import SMALL_BYTES, SharedFile
 from modelfetch.store.receipt import Stamp
 from tests.engine.fakes import FakeClock
 from tests.patience import IN_TIME
@@ -149,3 +149,25 @@ def test_a_disk_that_refuses_is_a_refusal_for_each_request() -> None:
         assert found[0] is not found[1]
 
     run(test)
+
+
+def test_a_small_file_does_not_wait_for_a_large_one() -> None:
+    class HeldHashing:
+        """Hashes the large file once the small one was hashed."""
+
+        def __init__(self) -> None:
+            self.has_hashed = threading.Event()
+
+        def find(self, sha256: str, _report: Callable[[int], None]) -> SharedFile | None:
+            if sha256 == "small":
+                self.has_hashed.set()
+            return file(sha256) if self.has_hashed.wait(IN_TIME) else None
+
+    async def test() -> None:
+        queue = HashQueue(HeldHashing(), FakeClock())
+        large = await asked(queue, "large", SMALL_BYTES + 1)
+        small = await asked(queue, "small", SMALL_BYTES)
+        assert (await large, await small) == (file("large"), file("small"))
+        queue.close()
+
+    asyncio.run(test())

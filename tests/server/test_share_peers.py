@@ -133,6 +133,29 @@ def test_a_model_comes_from_a_peer_with_the_origin_down(tmp_path: Path, sharing:
     assert not of(events, SourceFailed)
 
 
+def test_a_model_comes_from_a_peer_that_hashes_its_largest_file(
+    tmp_path: Path, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the origin down. The small files are there before that one is hashed."""
+    monkeypatch.setattr(share_blobs, "HASH_SECONDS", 0.1)
+    for content in FILES.values():
+        sharing.put(content)
+    small = {path for path in FILES if path.endswith(".json")}
+    with ExitStack() as hashing:
+        hashing.enter_context(sharing.share_state.cache._hashing)  # as for the file of another client
+
+        def follow(event: Event) -> None:
+            if isinstance(event, FileCommitted):
+                small.discard(event.file)
+                if not small:
+                    hashing.close()
+
+        events = Machine(tmp_path, [url(sharing)]).ensure(model(FILES), follow=follow)
+    assert code(events) == 0
+    assert kinds(events) == {"peer"}
+    assert not of(events, SourceFailed)
+
+
 def test_offline_no_peer_is_asked(tmp_path: Path, stack: ExitStack) -> None:
     peer = stack.enter_context(PeerServer(*FILES.values()))
     assert code(Machine(tmp_path, [peer.url]).ensure(model(FILES), offline=True)) == 4
@@ -162,6 +185,22 @@ def test_a_peer_that_lacks_some_small_files_is_not_asked_for_the_rest(
     assert kinds(events) == {"mirror", "peer"}
     assert not of(events, SourceFailed)
     assert peer.requests < len(SMALL), "each connection of the batch may have asked once"
+
+
+@pytest.mark.parametrize("has", [0, 10])
+def test_a_peer_that_fetches_the_model_is_asked_for_small_files_until_it_lacks_one(
+    tmp_path: Path, stack: ExitStack, origin: Origin, has: int
+) -> None:
+    peer = stack.enter_context(PeerServer(*SMALL[:has]))
+    peer.fetching[sha256(SMALL[-1])] = 0, len(SMALL[-1])
+    machine = Machine(tmp_path, [peer.url], origin)
+    machine.environ["MODELFETCH_NETWORK_FILES"] = "1"  # each connection would ask once
+    events = machine.ensure(model({f"{n}.json": each for n, each in enumerate(SMALL)}))
+    assert code(events) == 0
+    assert kinds(events) == ({"mirror", "peer"} if has else {"mirror"})
+    assert not of(events, SourceFailed), "not having a file yet is no failure"
+    requested = [path.rpartition("/")[2] for path, fields in peer.asked if "prefer" not in fields]
+    assert len([each for each in requested if each not in peer.files]) == 1
 
 
 class FewThreads(PeerServer):
@@ -209,7 +248,9 @@ def test_a_connection_that_a_peer_does_not_answer_at_once_is_no_failure_of_the_p
 def test_a_file_that_a_peer_is_fetching_is_waited_for(
     tmp_path: Path, sharing: Sharing, origin: Origin
 ) -> None:
+    """What it has already is not: also a small file comes from there."""
     store, file = Store(sharing.cache, fsync=False), spec("large.bin", LARGE)
+    sharing.put(SMALL[0])
     lock = store.lock_blob(file.sha256)
     assert lock.try_acquire()
     has_begun, is_waited_for = threading.Event(), threading.Event()
@@ -231,7 +272,7 @@ def test_a_file_that_a_peer_is_fetching_is_waited_for(
         fetching = pool.submit(fetch)
         assert has_begun.wait(IN_TIME)
         machine = Machine(tmp_path, [url(sharing)], origin)
-        events = machine.ensure(model({"large.bin": LARGE}), follow=follow)
+        events = machine.ensure(model({"large.bin": LARGE, "0.json": SMALL[0]}), follow=follow)
         fetching.result(IN_TIME)
     assert code(events) == 0
     assert kinds(events) == {"peer"}

@@ -65,6 +65,17 @@ def test_only_peers_that_have_the_model_are_asked_for_its_small_files(near: Clie
     assert (empty.questions, full.questions) == (1, 1)
 
 
+def test_a_peer_that_is_not_ready_yet_is_asked_for_the_small_files_too(
+    near: Client, stack: ExitStack
+) -> None:
+    """It hashes the file, or fetches the model; what is small it may have already."""
+    peer = server(stack, SMALL)
+    peer.fetching[LARGE_FILE.sha256] = 0, len(LARGE)
+    source = PeerSource(near, [peer.url], own_name)
+    source.discover(PLACES)
+    assert hosts(source, LARGE_FILE) == hosts(source, SMALL_FILE) == [peer.host]
+
+
 def test_a_hundred_small_files_cost_a_peer_with_none_one_question(near: Client, stack: ExitStack) -> None:
     empty = server(stack)
     many = model("many", {f"{number}.json": body(100 + number, number) for number in range(100)})
