@@ -51,6 +51,8 @@ from modelfetch.server.error_responses import Refusal
 from modelfetch.server.pin_patterns import PinPatterns
 from modelfetch.server.pull_results import (
     KEEP_FREE,
+    DiskReports,
+    disk_failed,
     disk_full,
     origin_failed,
     origin_offline,
@@ -60,6 +62,7 @@ from modelfetch.server.pull_results import (
 )
 from modelfetch.server.timed_work import TimedWork
 from modelfetch.share.on_demand import on_demand_name
+from modelfetch.store.disk_errors import is_full
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -116,6 +119,7 @@ class PinOnDemand:
         """Protects the fields below, and is held while one repository is resolved."""
         self._asked: deque[tuple[float, str]] = deque()
         """When a repository was resolved, and for which client address, within the last hour."""
+        self._disk_reports = DiskReports(clock)
         self._unknown: dict[Named, float] = {}
         """Until when a repository is not asked for again."""
 
@@ -187,7 +191,11 @@ class PinOnDemand:
             except Cancelled:
                 raise self._ended() from None
             except ModelfetchError as error:
-                raise (self._ended() if cancel.cancelled else _refusal(error, wanted)) from error
+                if cancel.cancelled:
+                    raise self._ended() from error
+                if isinstance(error, StoreError):
+                    self._disk_reports.tell(f"{wanted.text}: {error.message}")
+                raise _refusal(error, wanted) from error
 
     def _ended(self) -> Refusal:
         if self._work.is_stopping:
@@ -297,7 +305,7 @@ def _refusal(error: ModelfetchError, wanted: Named) -> Refusal:
     if isinstance(error, OfflineError):
         return origin_offline()
     if isinstance(error, StoreError):
-        return disk_full()
+        return disk_full() if is_full(error) else disk_failed()
     if isinstance(error, UnavailableError):
         who = "registry" if isinstance(wanted, OciReference) else "Hub"
         return origin_failed(f"the {who} cannot be reached, or its answer cannot be pinned")

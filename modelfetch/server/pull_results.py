@@ -14,7 +14,7 @@ the disk is full            507      ``disk_full``
 too many files are fetched  503      ``fetch_queue_full``
 the operator cancelled it   503      ``fetch_cancelled``
 the settings are wrong      500      ``config``
-the disk cannot be read     500      ``disk``
+the disk fails              500      ``disk``
 ==========================  =======  ========================
 """
 
@@ -114,6 +114,12 @@ def disk_full() -> Refusal:
     return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
 
 
+def disk_failed() -> Refusal:
+    """Make the refusal of what a server cannot store for another reason than a lack of room."""
+    message = "this server cannot read or write its cache or its catalog"
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", message)
+
+
 def wrong_settings() -> Refusal:
     """Make the refusal of a server whose settings or catalogs became wrong."""
     message = "the settings of this server are wrong"
@@ -126,7 +132,7 @@ def unreadable(what: str) -> Refusal:
 
 
 class DiskReports:
-    """Tells the operator why files are refused with :func:`disk_full`: without room, no job says so.
+    """Tells the operator why nothing can be stored for clients, where no job says so.
 
     Thread-safe.
 

@@ -126,6 +126,14 @@ def is_passing(error: StoreError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING
 
 
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+def is_full(error: StoreError) -> bool:
+    """Whether the disk, or a quota, has no room for what was to be written."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+
+
 T = TypeVar("T")
 
 

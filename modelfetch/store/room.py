@@ -45,7 +45,7 @@ def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> Non
         raise StoreError(
             f"{sanitize(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
             hint=f"Free some space, or {instead}.",
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write would end; for `is_full`
 
 
 def require_writable(disk: Disk, directory: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -220,11 +222,49 @@ def test_a_dataset_is_pinned(hub: HuggingFaceHub, server: Pulling) -> None:
 
 
 def test_files_that_are_read_for_their_digests_do_not_fill_the_disk(
-    monkeypatch: pytest.MonkeyPatch, hub: HuggingFaceHub, repo: HubRepo, server: Pulling
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hub: HuggingFaceHub,
+    repo: HubRepo,
+    server: Pulling,
 ) -> None:
     monkeypatch.setattr(pin_on_demand, "KEEP_FREE", 1 << 62)
     answer = get(server, "/org/repo/resolve/main/config.json")
     assert (answer.status, hub.targets("/resolve/")) == (507, [])
+    [report] = [record.getMessage() for record in caplog.records]
+    assert "org/repo" in report
+    assert "are needed" in report
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(errno.ENOSPC, (507, "disk_full")), (errno.EDQUOT, (507, "disk_full")), (errno.EROFS, (500, "disk"))],
+)
+def test_a_disk_that_fails_is_not_said_to_be_full(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    repo: HubRepo,
+    server: Pulling,
+    code: int,
+    expected: tuple[int, str],
+) -> None:
+    """The client learns the kind, and the operator the reason and the place."""
+    catalog = server.root / "catalog"
+    open_ = os.open
+
+    def refuse(path: Path | str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if Path(path).parent == catalog and flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code), str(path))
+        return open_(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert server.share_state.on_demand is not None
+    with pytest.raises(Refusal) as refused:
+        server.share_state.on_demand.pin("a", RepoReference("hf", "org/repo"))
+    assert (refused.value.status, refused.value.code) == expected
+    assert str(server.root) not in refused.value.message
+    [report] = [record.getMessage() for record in caplog.records]
+    assert report.endswith(f"cannot write {catalog / 'org--repo.toml'}: {os.strerror(code)}")
 
 
 def test_clients_do_not_fill_the_catalog(
