@@ -19,7 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,8 +103,8 @@ def search(seconds: float = WINDOW_SECONDS) -> Sequence[FoundPeer]:
     def note(name: str, zeroconf: Zeroconf, **_: object) -> None:
         names.put((name, zeroconf))
 
-    engines = _engines(zeroconf)
-    try:
+    with ExitStack() as opened:
+        engines = _engines(zeroconf, opened)
         until, least = time.monotonic() + seconds, time.monotonic() + min(seconds, LEAST_SECONDS)
         for delay in (0.0, AGAIN_SECONDS):
             for engine, kind in engines:
@@ -117,15 +117,12 @@ def search(seconds: float = WINDOW_SECONDS) -> Sequence[FoundPeer]:
         networks = usable_networks(interfaces())
         peers = [peer for service in services if (peer := service.peer(networks)) is not None]
         return distinct(peers)
-    finally:
-        for engine, _ in engines:
-            # In the background: it joins its threads, so it takes a while.
-            if start(engine.close, "modelfetch-mdns") is None:
-                engine.close()
 
 
-def _engines(zeroconf: Any) -> list[tuple[Zeroconf, Any]]:
+def _engines(zeroconf: Any, opened: ExitStack) -> list[tuple[Zeroconf, Any]]:
     """Open the two ways of asking, each with its type of question; none if this machine has no network.
+
+    The stack closes them, also the first one if the second one fails.
 
     From a port of its own (RFC 6762, 6.7) the answers come at once, and by unicast. From port 5353 they are
     multicast: later, and not within a second of an earlier answer, but also through a firewall that knows
@@ -138,8 +135,15 @@ def _engines(zeroconf: Any) -> list[tuple[Zeroconf, Any]]:
     for has_own_port in (True, False):
         with suppress(OSError):  # no interface that can send to a multicast address
             engine = zeroconf.Zeroconf(ip_version=zeroconf.IPVersion.All, unicast=has_own_port)
+            opened.callback(_close, engine)
             engines.append((engine, kinds.QU if has_own_port else kinds.QM))
     return engines
+
+
+def _close(engine: Zeroconf) -> None:
+    """Close in the background: it joins its threads, so it takes a while."""
+    if start(engine.close, "modelfetch-mdns") is None:
+        engine.close()
 
 
 def _ask_later(delay: float, ask: Callable[[], object]) -> None:
