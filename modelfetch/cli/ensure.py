@@ -260,10 +260,12 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
     """Explain the order of the hosts, when the health of any of them is known."""
     if not any(hosts.values()):
         return
+    from modelfetch.history.health import in_words
+
     width = max(len(" ".join(pair)) for pair in hosts)
     for number, (pair, health) in enumerate(hosts.items()):
-        words = f"{health.status}: {health}" if health else "not tried yet"
-        say_row(f"{'then' if number else 'tried first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+        order = "then" if number else "tried first"
+        say_row(f"{order}: ".rjust(13) + f"{' '.join(pair):<{width}}  {in_words(pair[0], health)}")
 
 
 def _show_swarms(workspace: Workspace, manifests: Sequence[Manifest], *, offline: bool) -> None:

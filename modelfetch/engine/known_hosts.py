@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from modelfetch.history import Health, rank
+from modelfetch.history.health import in_words
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.addresses import is_object_url
 from modelfetch.model.source_kinds import SourceKind
@@ -45,7 +46,7 @@ class KnownHost:
         """Why it has its position, for the user."""
         if self.position is None:
             return "no longer configured" if self.known_from == "history" else "its kind is not in use"
-        return f"{self.health.status}: {self.health}" if self.health else "not tried yet"
+        return in_words(self.kind, self.health)
 
 
 def known_hosts(

@@ -29,7 +29,7 @@ from modelfetch.errors import Fault
 from modelfetch.history.rows import AttemptRow
 from modelfetch.history.schema import stamp
 from modelfetch.lazy_dataclass import dataclass, field
-from modelfetch.model.source_kinds import WITHOUT_NETWORK
+from modelfetch.model.source_kinds import WITHOUT_NETWORK, SourceKind
 from modelfetch.model.units import format_rate
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
@@ -102,6 +102,19 @@ class Health:
         if self.stalls:
             parts.append(f"{self.stalls} stall{'s' * (self.stalls > 1)}")
         return ", ".join(parts)
+
+
+def in_words(source: str, health: Health | None) -> str:
+    """Return the health of a host for the user; without any, why that is.
+
+    Args:
+        source: Its kind. Each run asks its peers who has a file. Those that are off, refuse or have nothing
+            are left out, which is no failure and no attempt: it is normal for a machine nearby.
+        health: None if there was no attempt.
+    """
+    if health is not None:
+        return f"{health.status}: {health}"
+    return "nothing fetched from it yet" if source == SourceKind.PEER else "not tried yet"
 
 
 def facts(health: Health | None) -> dict[str, Any]:

@@ -67,6 +67,12 @@ def test_health_orders_within_a_kind_and_never_across() -> None:
     }
 
 
+def test_a_peer_without_an_attempt_was_perhaps_asked() -> None:
+    """Each run asks it whether it has a file; whether it is off, refuses, or has nothing is not kept."""
+    [peer, *_] = known_hosts(settings(sources__peers=("nas",), sources__order=("peer",)), [], {})
+    assert (peer.kind, peer.reason) == ("peer", "nothing fetched from it yet")
+
+
 def test_a_kind_that_is_not_in_use_has_no_position() -> None:
     found = known_hosts(settings(sources__order=("url", "ipfs")), [MANIFEST], {})
     assert [each.kind for each in found[:4]] == ["url", "url", "ipfs", "ipfs"]
