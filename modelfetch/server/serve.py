@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -44,11 +45,15 @@ from modelfetch.server.serve_options import (
     checked_token,
 )
 from modelfetch.store.instance import instance_of
+from modelfetch.threads import start
 
 if TYPE_CHECKING:
     from modelfetch.server.share_state import ShareState
     from modelfetch.store import Store
     from modelfetch.workspace import Workspace
+
+AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""What ``socket.getaddrinfo`` gives for each address."""
 
 MAX_CONNECTIONS: Final = 512
 """Open connections and requests at most: one for every stream, and as many for everything else."""
@@ -288,9 +293,7 @@ def _bind(host: str, port: int) -> socket.socket:
     if not host:  # the system would listen on all interfaces, which must not happen by accident
         raise UsageError("--host is empty", hint="Give an address; 0.0.0.0 listens on all interfaces.")
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, where = _looked_up(host, port)
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _cannot_listen(host, port, error) from error
@@ -304,6 +307,29 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise _cannot_listen(host, port, error) from error
     return listener
+
+
+def _looked_up(host: str, port: int) -> AddressInfo:
+    """Look the address to listen on up, in a thread.
+
+    With a name server that is down this may take a minute, in which the main thread would heed no signal.
+
+    Raises:
+        OSError: There is none.
+    """
+    found: Future[AddressInfo] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(
+                socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            )
+        except Exception as error:  # also a name that cannot be encoded; raised by the thread that waits
+            found.set_exception(error)
+
+    if start(work, "host lookup") is None:
+        work()
+    return found.result()
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:

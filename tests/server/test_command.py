@@ -23,7 +23,7 @@ from modelfetch.errors import StoreError
 from modelfetch.server.serve import check_cache
 from modelfetch.store import Store
 from modelfetch.store.disk import Disk
-from tests.e2e.command import Command, Running, assert_fails
+from tests.e2e.command import Command, Running, assert_fails, bend
 from tests.origin import Origin, faults, model
 from tests.patience import IN_TIME, PATIENT
 from tests.server.running import until
@@ -179,6 +179,30 @@ def test_invalid_options_are_reported_before_it_listens(cli: Command, options: l
     assert_fails(result, 2)
     assert words in result.err.lower()
     assert result.out == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_lookup_of_the_host_at_once(cli: Command, number: int, code: int) -> None:
+    """Like one at a name server that is down, the lookup waits in C code, which no signal ends."""
+    bend(
+        cli,
+        """\
+import ctypes, socket, sys
+
+def wait_for_ever(*_args, **_options):
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    libc.pthread_mutex_lock(mutex)
+    print("looking up", file=sys.stderr, flush=True)
+    libc.pthread_mutex_lock(mutex)
+
+socket.getaddrinfo = wait_for_ever
+""",
+    )
+    with cli.start("serve", "--port", "0", "--host", "nas.example") as running:
+        running.until_stderr_has("looking up")
+        result = running.interrupt(number)
+    assert result.code == code
+    assert "Traceback" not in result.err
 
 
 def test_an_invalid_setting_is_reported_before_it_listens(cli: Command) -> None:
