@@ -324,7 +324,9 @@ def _looked_up(host: str, port: int) -> AddressInfo:
             found.set_result(
                 socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             )
-        except Exception as error:  # also a name that cannot be encoded; raised by the thread that waits
+        except UnicodeError:  # such as an empty label, or one of more than 63 bytes
+            found.set_exception(OSError(errno.EADDRNOTAVAIL, "no valid host name"))
+        except Exception as error:  # raised by the thread that waits
             found.set_exception(error)
 
     if start(work, "host lookup") is None:

@@ -167,6 +167,7 @@ def test_a_port_in_use_gives_one_line(cli: Command) -> None:
         (["--host", ""], "--host is empty"),
         (["--host", "no-such-host.invalid"], "cannot listen on 'no-such-host.invalid'"),
         (["--host", "no-such-host.invalid"], "--host is a name or an address of this machine"),
+        (["--host", "a..b"], "cannot listen on 'a..b', port 0: no valid host name"),
         (["--host", "192.0.2.77"], "--host is a name or an address of this machine"),
         (["--token", "with space"], "cannot be sent"),
         (["--token", "tökén"], "cannot be sent"),
