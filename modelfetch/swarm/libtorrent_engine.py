@@ -22,7 +22,7 @@ from modelfetch.lazy_dataclass import replace
 from modelfetch.swarm import libtorrent_settings
 from modelfetch.swarm.endpoints import endpoints, free_port
 from modelfetch.swarm.engine import EngineError, EngineOptions, Event, Listening, Mode, Removed, TorrentSpec
-from modelfetch.swarm.libtorrent_torrent import Torrent
+from modelfetch.swarm.libtorrent_torrent import Torrent, message_of
 
 warnings.simplefilter("ignore", DeprecationWarning)
 
@@ -142,7 +142,7 @@ class LibtorrentEngine:
         if isinstance(alert, lt.listen_succeeded_alert):
             yield from self._listening_events(alert)
         elif isinstance(alert, lt.listen_failed_alert):
-            yield EngineError(f"cannot listen: {alert.message()}")
+            yield EngineError(f"cannot listen: {message_of(alert)}")
         elif isinstance(alert, lt.alerts_dropped_alert):
             for torrent in self._torrents.values():
                 torrent.catch_up()

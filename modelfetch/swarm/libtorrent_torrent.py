@@ -230,10 +230,10 @@ class Torrent:
         yield from ()
 
     def _on_fatal(self, alert: Any) -> Iterator[Event]:
-        yield EngineError(alert.message(), self.spec.infohash, is_fatal=True)
+        yield EngineError(message_of(alert), self.spec.infohash, is_fatal=True)
 
     def _on_error(self, alert: Any) -> Iterator[Event]:
-        yield EngineError(alert.message(), self.spec.infohash)
+        yield EngineError(message_of(alert), self.spec.infohash)
 
     def _on_checked(self, _: Any) -> Iterator[Event]:
         """Report what lay in the files: it was read from there, so it needs no flush."""
@@ -260,8 +260,15 @@ class Torrent:
     def _on_tracker_error(self, alert: Any) -> Iterator[Event]:
         yield from self._on_error(alert)
         url, error = str(alert.tracker_url()), alert.error
-        if error.value() != _UNREACHABLE and has_failed(self.handle.trackers(), url):
+        if error.value() != _UNREACHABLE and self._has_failed(url):
             yield EngineError(str(error.message()), self.spec.infohash, tracker=url)
+
+    def _has_failed(self, url: str) -> bool:
+        """Whether a tracker answered at none of the own addresses, as far as that can be read."""
+        try:
+            return has_failed(self.handle.trackers(), url)
+        except UnicodeDecodeError:  # one of them sent what is no text, which hides all of them
+            return True
 
     _handlers: ClassVar[dict[str, Callable[[Torrent, Any], Iterator[Event]]]] = {
         "piece_finished_alert": _on_piece_finished,
@@ -319,6 +326,17 @@ def _set_files(parameters: Any, spec: TorrentSpec, metainfo: Metainfo) -> None:
     parameters.renamed_files = renamed
     if spec.mode is Mode.LEECH:  # a torrent with priorities does not start as a seed
         parameters.file_priorities = priorities
+
+
+def message_of(alert: Any) -> str:
+    """Return the message of an alert; it may quote a tracker or a peer, which send any bytes.
+
+    libtorrent passes them on as they came, and its binding for Python raises where they are no UTF-8.
+    """
+    try:
+        return str(alert.message())
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "replace")
 
 
 def has_failed(trackers: Iterable[Mapping[str, Any]], url: str) -> bool:
