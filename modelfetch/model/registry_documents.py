@@ -35,6 +35,9 @@ FILE_DIGEST: Final = "io.modelfetch.sha256"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _DESCRIPTORS: Final = 20_001
 """Most layers or entries: those of the largest allowed model, and the manifest that a bundle adds."""
+_MEDIA_TYPE: Final = 255
+"""Most characters of a media type: two names of 127 and a slash (RFC 6838, 4.2). A document has room for one
+of millions, and rules that look for its end would take hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,8 @@ def descriptor(item: object, where: str) -> Descriptor:
         raise ValueError(f"{where}.digest is not sha256: and 64 lowercase hexadecimal digits")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < LIMIT:
         raise ValueError(f"{where}.size is not a whole number from 0")
-    if not media_type:
-        raise ValueError(f"{where}.mediaType is not a text")
+    if not 0 < len(media_type) <= _MEDIA_TYPE:
+        raise ValueError(f"{where}.mediaType is not a text of at most {_MEDIA_TYPE} characters")
     return Descriptor(
         media_type,
         digest[1],

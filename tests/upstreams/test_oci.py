@@ -203,6 +203,8 @@ BAD = {"mediaType": OCI_MANIFEST, "layers": [layer(b"a", "a")]}
         BAD | {"layers": [layer(b"a", "a", size=2**70)]},
         BAD | {"layers": [layer(b"a", "a", size="1")]},
         BAD | {"layers": [layer(b"a", "a", size=True)]},
+        # Looking for the end of an archive's type takes time that grows with the square of its length.
+        BAD | {"layers": [layer(b"a", "a", kind=f"application/x{'.tar' * 100}")]},
         BAD | {"layers": [layer(b"a", "a", digest="sha256:" + "A" * 64)]},
         BAD | {"layers": [layer(b"a", "a", digest="sha512:" + "a" * 128)]},
         BAD | {"layers": [layer(b"a", "a", digest="sha256:../../" + "a" * 58)]},
