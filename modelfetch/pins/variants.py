@@ -37,6 +37,10 @@ _QUANTIZATION: Final = re.compile(
 )
 """Names of quantizations, as llama.cpp writes them (``Q4_K_M``, ``IQ2_XXS``, ``BF16``)."""
 
+_MOST: Final = 200
+"""Variants that are listed, and for which short patterns are looked for; repositories have up to fifty. A
+repository of 20,000 would fill the terminal, and comparing each with all paths takes minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -62,7 +66,8 @@ class VariantsError(UsageError):
         self, reference: str, variants: Sequence[Variant], companions: Sequence[str] = (), repo: str = ""
     ) -> None:
         self.variants = tuple(variants)
-        lines = [f"  {line}" for line in variant_lines(variants)]
+        lines = [f"  {line}" for line in variant_lines(variants[:_MOST])]
+        lines += [f"  and {len(variants) - _MOST} more"] if len(variants) > _MOST else []
         lines += [f"  {line}" for line in beside(companions)]
         example = next((each for each in variants if each.label.casefold() == _USUAL), variants[0])
         name = f" --name {model_name(repo, example.label)}" if repo else ""
@@ -80,7 +85,7 @@ def variants_of(files: Iterable[UpstreamFile]) -> list[Variant]:
     split = [parts.files for parts in split_files(found)]
     in_parts = {file.path for parts in split for file in parts}
     groups = [*split, *((file,) for file in found if file.path not in in_parts)]
-    everything = [file.path for file in found]
+    everything = [file.path for file in found] if len(groups) <= _MOST else []
     variants = [_variant(group, everything) for group in groups]
     return sorted(variants, key=lambda variant: (variant.size is None, variant.size or 0, variant.label))
 
@@ -136,7 +141,13 @@ def _quantization(path: str) -> str:
 
 
 def _pattern(quantization: str, paths: Sequence[str], everything: Sequence[str]) -> str:
-    """The short pattern if it matches this variant alone (``Q4_K`` also matches ``Q4_K_M``), else a path."""
+    """The short pattern if it matches this variant alone (``Q4_K`` also matches ``Q4_K_M``), else a path.
+
+    Args:
+        quantization: The label; empty if no quantization is named.
+        paths: The paths of the variant.
+        everything: Those of all variants; none if they are too many to compare with.
+    """
     short = f"*{quantization}*"
     if quantization and {path for path in everything if fnmatchcase(path, short)} == set(paths):
         return short

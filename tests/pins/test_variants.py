@@ -47,6 +47,15 @@ def test_the_pattern_of_a_variant_matches_no_other() -> None:
             assert is_matched == (other is variant)
 
 
+def test_very_many_variants_are_named_by_their_paths_and_listed_in_part() -> None:
+    found = variants_of(stated(f"m-Q4_{number}Z.gguf") for number in range(1000))
+    assert {variant.pattern for variant in found} == {path for variant in found for path in variant.paths}
+    message = VariantsError("hf:org/repo", found).message
+    assert "has 1000 variants" in message
+    assert len(message.splitlines()) < 300
+    assert message.endswith("  and 800 more")
+
+
 @pytest.mark.parametrize(
     ("path", "label"),
     [
