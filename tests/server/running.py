@@ -25,6 +25,7 @@ from modelfetch.engine.stream import Reporter
 from modelfetch.errors import UnknownModelError
 from modelfetch.history import History
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.server import job_store
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_state import Order
@@ -53,6 +54,9 @@ TICK_SECONDS: Final = 0.01
 vars(uvicorn.server)["asyncio"] = SimpleNamespace(
     **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(min(seconds, TICK_SECONDS))}
 )
+
+# The last batch is written before the next server reads it, however long a slow disk takes.
+vars(job_store)["CLOSE_SECONDS"] = IN_TIME
 
 # Every server has the same paths.
 vars(starlette.routing)["compile_path"] = cache(starlette.routing.compile_path)
