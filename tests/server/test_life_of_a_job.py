@@ -510,6 +510,7 @@ def test_stopping_the_server_cancels_jobs_and_ends_every_stream_with_its_marker(
             server.follow(f"/v1/jobs/{queued}/stream") as two,
         ):
             assert next(one).event == "run_started"
+            assert two.begin() == 200, "the request is there"
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < IN_TIME
