@@ -271,6 +271,19 @@ def keep_all(cli: Command) -> None:
     bend(cli, f"{modules}\nworkers.LEAVE_SECONDS = partial.CLOSE_SECONDS = {PATIENCE}")
 
 
+def end_patiently(cli: Command) -> None:
+    """Let a server that is told to end keep every byte, and report and store all ends, on any machine."""
+    code = f"""
+from modelfetch.engine import workers
+from modelfetch.server import job_queue, job_store, serve
+from modelfetch.store import partial
+workers.LEAVE_SECONDS = partial.CLOSE_SECONDS = {PATIENCE}
+job_queue.CANCEL_SECONDS = job_store.CLOSE_SECONDS = {PATIENCE}
+serve.STOP_SECONDS = {PATIENCE:.0f}
+"""
+    bend(cli, code)
+
+
 def assert_fails(result: Result, code: int, *words: str) -> None:
     """The contract of a failing run: its exit code, at the end one line that says what, one what to do."""
     assert "Traceback" not in result.err

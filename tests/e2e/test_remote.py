@@ -16,7 +16,16 @@ import pytest
 
 from modelfetch.engine.events import ErrorInfo, Event, ModelReady, RunFinished, RunStarted
 from modelfetch.remote import Address, ServerClient
-from tests.e2e.command import Command, Result, Running, assert_fails, bend, keep_all, noted
+from tests.e2e.command import (
+    Command,
+    Result,
+    Running,
+    assert_fails,
+    bend,
+    end_patiently,
+    keep_all,
+    noted,
+)
 from tests.e2e.ports import lasting_ports
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
@@ -109,7 +118,7 @@ def held(house: House, size: int, at: int) -> Iterator[tuple[Origin, ServedModel
 
 
 def wait_for_what_is_cancelled(house: House) -> None:
-    """Let the client wait for the end of its job after a signal, for as long as a loaded machine takes."""
+    """Let the client wait for the end of a job that it cancels, for as long as a loaded machine takes."""
     modules = "from modelfetch.remote import client, remote_run"
     bend(house.client, f"{modules}\nclient.CANCEL_SECONDS = remote_run.CANCEL_SECONDS = {HELD}")
 
@@ -264,6 +273,7 @@ def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
 
 def test_cancel_retry_and_attach(house: House) -> None:
     keep_all(house.server)
+    wait_for_what_is_cancelled(house)
     with slow(house) as (origin, served):
         with house.client.start(*house.ensure("m")) as follower:
             follower.until(in_the_middle)
@@ -292,19 +302,24 @@ def test_cancel_retry_and_attach(house: House) -> None:
 
 def test_the_table_of_jobs(house: House) -> None:
     wait_for_what_is_cancelled(house)
+    duration = r" +(\d+m )?\d+s"
+    row = re.compile(
+        rf"job-[0-9a-f]{{8}}  m +fetching +\d+%  +\S+ .B / 67\.1 MB  +\S+ .B/s{duration}{duration}"
+    )
+    tables: list[list[str]] = []
+
+    def has_figures(_: Running) -> bool:
+        """Speed and ETA are not known at first, nor while nothing comes: the machine may stand still."""
+        tables.append(house.client("jobs").lines)
+        return row.fullmatch(tables[-1][1]) is not None
+
     with slow(house), house.client.start(*house.ensure("m")) as running:
         running.until(in_the_middle)
-        running.until(lambda _: house.jobs[0]["eta"] is not None)
-        under_way = house.client("jobs").lines
+        running.until(has_figures)
         running.interrupt()
         over = house.client("jobs")
         document = house.client("jobs", "--json").document
-    assert under_way[0].split() == ["id", "model", "status", "percent", "size", "speed", "ETA", "age"]
-    duration = r" +(\d+m )?\d+s"
-    assert re.fullmatch(
-        rf"job-[0-9a-f]{{8}}  m +fetching +\d+%  +\S+ .B / 67\.1 MB  +\S+ .B/s{duration}{duration}",
-        under_way[1],
-    )
+    assert tables[-1][0].split() == ["id", "model", "status", "percent", "size", "speed", "ETA", "age"]
     assert re.fullmatch(
         rf"job-[0-9a-f]{{8}}  m +cancelled +\d+% .* .B / 67\.1 MB +- +-{duration}", over.lines[1]
     )
@@ -341,6 +356,7 @@ def test_a_signal_cancels_what_this_command_began(house: House, number: int) -> 
 
 
 def test_a_server_that_is_asked_to_end_ends_the_command_with_143(house: House) -> None:
+    end_patiently(house.server)
     with slow(house), house.client.start(*house.ensure("m"), "--json") as running:
         running.until(in_the_middle)
         house.process.send_signal(signal.SIGTERM)

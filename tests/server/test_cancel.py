@@ -15,7 +15,7 @@ import pytest
 
 from modelfetch.server import job_queue
 from modelfetch.server.runner import ServerWorkspace
-from modelfetch.store import Store
+from modelfetch.store import Store, partial
 from tests.engine.fakes import workers
 from tests.origin import Fault, Origin, ServedModel, faults, model
 from tests.patience import IN_TIME, PATIENT
@@ -30,8 +30,12 @@ SLOW_BYTES = 60 * MIB
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a request to cancel wait for the end of the job, however long a busy machine takes for it."""
+    """Let a request to cancel wait for the end of the job, however long a busy machine takes for it.
+
+    And let the job keep every byte that came.
+    """
     monkeypatch.setattr(job_queue, "CANCEL_SECONDS", IN_TIME)
+    monkeypatch.setattr(partial, "CLOSE_SECONDS", IN_TIME)
 
 
 @contextmanager

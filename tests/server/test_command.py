@@ -23,7 +23,7 @@ from modelfetch.errors import StoreError
 from modelfetch.server.serve import check_cache
 from modelfetch.store import Store
 from modelfetch.store.disk import Disk
-from tests.e2e.command import Command, Running, assert_fails, bend
+from tests.e2e.command import Command, Running, assert_fails, bend, end_patiently
 from tests.origin import Origin, faults, model
 from tests.patience import IN_TIME, PATIENT
 from tests.server.running import until
@@ -261,6 +261,7 @@ def test_a_key_of_another_certificate_is_refused(cli: Command, tmp_path: Path) -
 )
 def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, number: int, code: int) -> None:
     """SIGHUP is what a closed terminal sends: the server does not outlive it."""
+    end_patiently(cli)
     cli.environment |= PATIENT
     with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 4 * MIB}, catalog=cli.catalog))
