@@ -37,6 +37,7 @@ from pathlib import Path
 from modelfetch import __version__
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.write import manifest_toml
+from tests.e2e.ports import lasting_ports
 from tests.hubs import docker_registry, seaweedfs
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -78,7 +79,7 @@ class Proxies:
     """
 
     def __init__(self, work: Path, origin: str, rate: int) -> None:
-        self.cached, self.counted = _free_port(), _free_port()
+        self.cached, self.counted = lasting_ports(2)
         self._log = work / "origin.log"
         self._configuration = work / "nginx.conf"
         self._configuration.write_text(
@@ -129,11 +130,6 @@ class Proxies:
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         self._log.write_text("")
         return sum(int(line.split()[0]) for line in lines if line.split()[2] == "GET")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _until_it_listens(port: int) -> None:

@@ -17,7 +17,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from modelfetch.swarm.merkle import hash_pieces
 from modelfetch.swarm.metainfo import build, piece_length, torrent_name
 from tests.campaign.swarm_namespaces import HOST, Namespaces
 from tests.campaign.swarm_origin import Origin
+from tests.e2e.ports import lasting_ports
 from tests.swarm.liar import Liar
 
 HERE = Path(__file__).parents[2]
@@ -87,9 +87,7 @@ class Swarm:
 
     def _tracker(self, kind: str) -> str:
         """Start a tracker, and return its announce URL."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(lasting_ports(1)[0])
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE), "HOME": str(self.root)}
         environment |= {"MODELFETCH_CATALOG": str(self.catalog)}
         words = [sys.executable, "-m", "modelfetch", "serve", "--share", "--port", port]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from modelfetch.swarm.metainfo import Metainfo
+from tests.e2e.ports import lasting_ports
 from tests.patience import HELD
 from tests.swarm.nodes import address
 
@@ -42,11 +42,6 @@ WebUI\\CSRFProtection=false
 """
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
-
-
 class QBittorrent:
     """A running client with a profile of its own. Use it as a context manager."""
 
@@ -55,12 +50,11 @@ class QBittorrent:
         self.downloads = directory / "downloads"
         self.downloads.mkdir(parents=True)
         host = address()
-        port = _free_port(host)
+        port, self._port = lasting_ports(2)
         self.endpoint = f"{host}:{port}"
         configuration = directory / "qBittorrent" / "config" / "qBittorrent.conf"
         configuration.parent.mkdir(parents=True)
         configuration.write_text(_CONFIGURATION.format(port=port, address=host))
-        self._port = _free_port("127.0.0.1")
         self._log = (directory / "log").open("wb")
         self._process = subprocess.Popen(
             [PROGRAM, f"--profile={directory}", f"--webui-port={self._port}"],

@@ -24,6 +24,7 @@ from modelfetch.swarm import bencode
 from modelfetch.swarm.child_process import command
 from modelfetch.swarm.client import EngineClient
 from modelfetch.swarm.engine import Event, Mode, Ready, Status, TorrentSpec
+from tests.e2e.ports import lasting_ports
 from tests.patience import HELD, IN_TIME
 from tests.swarm.nodes import Node, metainfo_of, some_files, until, written
 
@@ -40,12 +41,11 @@ def tracker(tmp_path: Path) -> Iterator[int]:
     """A running tracker; its port is for TCP and UDP."""
     assert OPENTRACKER is not None
     user = "nobody" if os.geteuid() == 0 else getpass.getuser()
-    with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    [port] = lasting_ports(1)
+    with tempfile.TemporaryDirectory() as name:
         allowed = Path(name, "allowed")
         allowed.write_text(METAINFO.infohash[:40] + "\n")
         Path(name).chmod(0o755)  # it is read by that user
-        server.close()
         words = [
             "-i",
             "127.0.0.1",
