@@ -52,6 +52,7 @@ from modelfetch.server.pin_patterns import PinPatterns
 from modelfetch.server.pull_results import (
     KEEP_FREE,
     DiskReports,
+    check_room,
     disk_failed,
     disk_full,
     origin_failed,
@@ -101,6 +102,9 @@ class PinOnDemand:
         only: Patterns of what is allowed; see :class:`modelfetch.server.pin_patterns.PinPatterns`.
         seconds: Time limit for one repository.
         clock: Monotonic seconds.
+
+    Attributes:
+        disk_reports: Tells the operator why nothing can be stored.
     """
 
     def __init__(
@@ -115,11 +119,11 @@ class PinOnDemand:
         self._only = PinPatterns(only)
         self._work = TimedWork(seconds)
         self._clock = clock
+        self.disk_reports: Final = DiskReports(clock)
         self._lock = threading.Lock()
         """Protects the fields below, and is held while one repository is resolved."""
         self._asked: deque[tuple[float, str]] = deque()
         """When a repository was resolved, and for which client address, within the last hour."""
-        self._disk_reports = DiskReports(clock)
         self._unknown: dict[Named, float] = {}
         """Until when a repository is not asked for again."""
 
@@ -193,8 +197,8 @@ class PinOnDemand:
             except ModelfetchError as error:
                 if cancel.cancelled:
                     raise self._ended() from error
-                if isinstance(error, StoreError):
-                    self._disk_reports.tell(f"{wanted.text}: {error.message}")
+                if isinstance(error, StoreError):  # no job fails that would have the reason
+                    self.disk_reports.tell(error.message)
                 raise _refusal(error, wanted) from error
 
     def _ended(self) -> Refusal:
@@ -293,7 +297,8 @@ class _PublicOnly:
             raise UnknownModelError(f"{reference.text} has another name: {listing.reference.text}")
         if listing.is_gated:
             raise AuthorizationError(f"{reference.text} is gated")
-        self._store.check_space(sum(file.size or 0 for file in listing.files if not file.sha256) + KEEP_FREE)
+        needed = sum(file.size or 0 for file in listing.files if not file.sha256)
+        check_room(self._store, needed, KEEP_FREE)
         return listing
 
     def open(self, file: UpstreamFile) -> AbstractContextManager[Iterator[bytes]]:

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.server.error_responses import Refusal
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.events import ErrorInfo
     from modelfetch.server.connection_timeouts import Connection
     from modelfetch.share.shared_cache import SharedFile
+    from modelfetch.store import Store
 
 T = TypeVar("T")
 
@@ -129,6 +131,23 @@ def wrong_settings() -> Refusal:
 def unreadable(what: str) -> Refusal:
     """Make the refusal of a server whose disk does not let it read its cache, or something else."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", f"this server cannot read its {what}")
+
+
+def check_room(store: Store, needed: int, reserve: int) -> None:
+    """Check that the disk has room for files for clients.
+
+    Args:
+        store: The cache.
+        needed: Bytes of the files.
+        reserve: Bytes that stay free: :data:`KEEP_FREE`.
+
+    Raises:
+        StoreError: It has not; the message says that a part of what is needed is the reserve.
+    """
+    try:
+        store.check_space(needed + reserve)
+    except StoreError as error:
+        raise StoreError(f"{error.message} (1 GiB of it as a reserve)", hint=error.hint) from error.__cause__
 
 
 class DiskReports:

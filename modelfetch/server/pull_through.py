@@ -34,6 +34,7 @@ from modelfetch.server.pull_results import (
     KEEP_FREE,
     DiskReports,
     Fetch,
+    check_room,
     disk_full,
     origin_failed,
     queue_full,
@@ -106,7 +107,7 @@ class PullThrough(ShareState):
         self._store = store
         self.on_demand = on_demand
         self._pins = PinRequests(self.waiting)
-        self._disk_reports = DiskReports()
+        self._disk_reports = on_demand.disk_reports if on_demand is not None else DiskReports()
         # These two are used by the event loop only.
         self._fetches: dict[str, Fetch] = {}
         """By digest: those under way, and those that failed a moment ago."""
@@ -292,9 +293,9 @@ class PullThrough(ShareState):
         """Refuse to fetch the last of some files if all of them would fill the disk."""
         try:
             needed = sum(file.size - self._store.held(file) for file in files)
-            self._store.check_space(needed + KEEP_FREE)
+            check_room(self._store, needed, KEEP_FREE)
         except StoreError as error:
-            self._disk_reports.tell(f"{error.message} (1 GiB of it as a reserve)")
+            self._disk_reports.tell(error.message)
             raise disk_full() from None
 
     def _complete(self, manifest: Manifest, sha256: str) -> None:
