@@ -30,6 +30,9 @@ _REVISION: Final = re.compile(r"(?!.*\.\.)[\w][\w./+-]{0,99}", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?")
 """Hosts that a pattern may name; an IPv6 address would have the brackets of a wildcard."""
 
+_WILDCARDS: Final = frozenset("*?[")
+"""Characters that make a pattern of what has no slash: they match a slash, too."""
+
 
 class PinPatterns:
     """The patterns.
@@ -59,14 +62,19 @@ def registries(patterns: Sequence[str]) -> list[str]:
     """Return the registries that patterns name.
 
     Raises:
-        UsageError: The host in a pattern has a wildcard, or is none.
+        UsageError: The host in a pattern has a wildcard, or is none; or nothing can match a pattern.
     """
     for pattern in patterns:
-        host, slash, _ = pattern.lower().partition("/")
+        host, slash, path = pattern.lower().partition("/")
+        if not (host and path if slash else _WILDCARDS & set(pattern)):
+            raise UsageError(
+                f"--pin-only: {quote(pattern)} is no repository",
+                hint="Write ORG/* or ORG/NAME; of a registry ghcr.io/ORG/*.",
+            )
         if slash and is_host(host) and not _HOST.fullmatch(host):
             raise UsageError(
                 f"--pin-only: {quote(pattern)} does not name one registry",
-                hint="Write the host of a registry in full, such as ghcr.io/ORG/*; a pattern for each.",
+                hint="Write ORG/* of Hugging Face, or the host of a registry in full, such as ghcr.io/ORG/*.",
             )
     return list(dict.fromkeys(host for host, _ in _registries(patterns)))
 

@@ -189,6 +189,16 @@ def test_the_host_in_a_pattern_has_no_wildcard(pattern: str) -> None:
     assert error.value.message == f"--pin-only: '{pattern}' does not name one registry"
 
 
+@pytest.mark.parametrize("pattern", ["", "org", "ghcr.io", "org/", "/*"])
+def test_a_pattern_that_allows_nothing_is_a_usage_error(pattern: str) -> None:
+    """A name without its ``/*``, or an empty variable of a script: every client would get 404."""
+    options = Options(share=True, fetch=True, pin_on_demand=True, pin_only=("org/*", pattern))
+    with pytest.raises(UsageError) as error:
+        serve(options, {}, lambda *_: pytest.fail("it listens"))
+    assert error.value.message == f"--pin-only: '{pattern}' is no repository"
+    assert "ORG/*" in error.value.hint
+
+
 def test_the_registries_that_patterns_name() -> None:
     patterns = ["org/*", "*", "*2.5*", "GHCR.io/a/*", "ghcr.io/b/*", "index.docker.io/ai/*", "localhost/*"]
     assert registries(patterns) == ["ghcr.io", "docker.io", "localhost"]
