@@ -16,6 +16,7 @@ import typer
 from modelfetch.cli import options
 from modelfetch.cli.output import print_json, print_line, say, warn
 from modelfetch.errors import StoreError
+from modelfetch.signal_exit_codes import SIGPIPE_EXIT
 from modelfetch.streams import lost
 
 if TYPE_CHECKING:
@@ -186,5 +187,6 @@ def _listening(json: bool, address: Address, token: str, *, opened: str = "", sw
         if address.public:
             say(f"note: listening on {address.url}, behind the reverse proxy at {address.public}")
         print_line(f"{address.shown}/#token={token}")
-    if lost() is not None:  # the line with the address and token was lost, so no client could connect
-        raise typer.Exit(StoreError.exit_code)
+    if (error := lost()) is not None:  # of the line with address and token, so no client could connect
+        is_closed = isinstance(error, ConnectionError)
+        raise typer.Exit(SIGPIPE_EXIT if is_closed else StoreError.exit_code)

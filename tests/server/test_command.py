@@ -6,10 +6,12 @@ import contextlib
 import errno
 import http.client
 import json
+import os
 import re
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -204,6 +206,33 @@ socket.getaddrinfo = wait_for_ever
         result = running.interrupt(number)
     assert result.code == code
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "words"),
+    [("no reader", 141, ""), ("full", 7, "error: cannot write to standard output: ")],
+)
+def test_it_ends_if_its_address_cannot_be_printed(cli: Command, stdout: str, code: int, words: str) -> None:
+    """No client could connect; a pipe without a reader is reported by the code alone, as for any command."""
+    if stdout == "full" and not Path("/dev/full").exists():
+        pytest.skip("this system has no full device")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full" if stdout == "full" else writing, "wb") as out:
+        done = subprocess.run(
+            cli.line("serve", "--port", "0"),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env=cli.environment,
+            cwd=cli.work,
+            timeout=IN_TIME,
+            check=False,
+        )
+    if stdout == "full":
+        os.close(writing)
+    err = done.stderr.decode()
+    assert (done.returncode, err.startswith(words), bool(err)) == (code, True, bool(words))
 
 
 def test_an_invalid_setting_is_reported_before_it_listens(cli: Command) -> None:
