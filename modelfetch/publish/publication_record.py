@@ -56,8 +56,12 @@ def replaced_cids(manifest: Manifest, tree: ModelTree) -> list[str]:
     return lines if more <= 0 else [*lines[:_LINES_LIMIT], f"and {more} more files have other CIDs now"]
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, hint: str = "Write the manifest elsewhere: --manifest FILE.") -> None:
     """Check that a manifest can be replaced, before anything is hashed or sent.
+
+    Args:
+        path: The manifest.
+        hint: What to do if it cannot.
 
     Raises:
         StoreError: It cannot.
@@ -67,7 +71,7 @@ def check_writable(path: Path) -> None:
     if not os.access(nearest, os.W_OK):
         raise StoreError(
             f"{sanitize(str(path))} cannot be written: {sanitize(str(nearest))} is not writable",
-            hint="Write the manifest elsewhere: --manifest FILE.",
+            hint=hint,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.catalog.lookup import TORRENT_SUFFIX
 from modelfetch.errors import StoreError, UsageError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from modelfetch.publish.selection import Selected
     from modelfetch.swarm.model_hashes import Progress
     from modelfetch.workspace import Workspace
+
+_ELSEWHERE: Final = "Correct its permissions, or copy the manifest into a catalog of MODELFETCH_CATALOG."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def publish_torrent(
     torrent = path.with_name(manifest.name + TORRENT_SUFFIX)
     before = _torrent_before(torrent)
     if not dry_run:
-        check_writable(path)
+        check_writable(path, _ELSEWHERE)
     if trackers is None:
         trackers = manifest.swarm.trackers if manifest.swarm else ()
     if len(trackers) > TRACKERS_LIMIT:

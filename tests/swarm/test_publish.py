@@ -135,6 +135,17 @@ def test_a_model_that_is_not_here_is_not_published(cli: InProcess) -> None:
     assert_fails(cli("swarm", "publish", "tiny"), 4, "not present")
 
 
+def test_a_manifest_that_cannot_be_written_is_refused_with_advice_of_this_command(
+    cli: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no option for another file: the torrent lies beside the manifest of a catalog."""
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    result = cli("swarm", "publish", "tiny")
+    assert_fails(result, 7, "is not writable", "Correct its permissions", "MODELFETCH_CATALOG")
+    assert "--manifest" not in result.err
+    assert not torrent_path(cli).exists()
+
+
 def test_a_file_that_is_no_torrent_is_not_replaced(cli: InProcess) -> None:
     torrent_path(cli).write_bytes(b"notes")
     assert_fails(cli("swarm", "publish", "tiny"), 2, "is no torrent")
