@@ -310,7 +310,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _looked_up(host: str, port: int) -> AddressInfo:
-    """Look the address to listen on up, in a thread.
+    """Look up the address to listen on, in a thread.
 
     With a name server that is down this may take a minute, in which the main thread would heed no signal.
 
