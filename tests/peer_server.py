@@ -12,23 +12,29 @@ from typing import Any
 
 import pytest
 
-from modelfetch.engine import peer_wait
-from modelfetch.sources import peer, peer_search
 from tests.loopback import LoopbackHandler, LoopbackServer
 from tests.patience import HELD, IN_TIME
 
+LATE = {
+    "modelfetch.sources.peer": ("ANSWER_SECONDS", "SLOW_SECONDS"),
+    "modelfetch.sources.peer_search": ("CONNECT_SECONDS", "SILENCE_SECONDS", "SEARCH_SECONDS"),
+    "modelfetch.engine.peer_wait": ("PATIENCE",),
+}
+"""The time limits after which a run leaves a peer out, by module: usually 1.5 seconds are late."""
+
+WAIT_FOR_PEERS = "\n".join(
+    f"import {module} as module\nmodule.{name} = {IN_TIME}"
+    for module, names in LATE.items()
+    for name in names
+)
+"""What :func:`wait_for_peers` does, for processes of their own (:func:`tests.e2e.command.bend`)."""
+
 
 def wait_for_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out no peer for being late, however busy the machine is: usually 1.5 seconds are late."""
-    for module, name in (
-        (peer, "ANSWER_SECONDS"),
-        (peer, "SLOW_SECONDS"),
-        (peer_search, "CONNECT_SECONDS"),
-        (peer_search, "SILENCE_SECONDS"),
-        (peer_search, "SEARCH_SECONDS"),
-        (peer_wait, "PATIENCE"),
-    ):
-        monkeypatch.setattr(module, name, IN_TIME)
+    """Leave out no peer for being late, however busy the machine is."""
+    for module, names in LATE.items():
+        for name in names:
+            monkeypatch.setattr(f"{module}.{name}", IN_TIME)
 
 
 class PeerServer(LoopbackServer):

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.command import bend
 from tests.panel.conftest import SHORT, Open
 from tests.panel.house import HOSTILE, House, house
 from tests.panel.panel import Panel
 from tests.panel.test_everyone import PHONE, axe, violations
-from tests.peer_server import PeerServer
+from tests.peer_server import WAIT_FOR_PEERS, PeerServer
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +34,7 @@ def sharing(browser: object, peer: PeerServer, tmp_path_factory: pytest.TempPath
         made.options = ("--share",)
         for content in made.serve("shared-by-us", SHORT).contents.values():
             peer.add(b"".join(content.pieces()))
+        bend(made.cli, WAIT_FOR_PEERS)
         made.cli.environment["MODELFETCH_SOURCES_PEERS"] = peer.url
         made.cli.environment["MODELFETCH_SOURCES_ORDER"] = "peer,huggingface"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.command import bend
 from tests.panel.conftest import Open
 from tests.panel.house import House, house
 from tests.panel.panel import Panel
 from tests.panel.test_everyone import PHONE, axe, violations
-from tests.peer_server import PeerServer
+from tests.peer_server import WAIT_FOR_PEERS, PeerServer
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +38,7 @@ def home(browser: object, peer: PeerServer, tmp_path_factory: pytest.TempPathFac
             files = {"model.onnx": SIZE} if name == "one" else {"model.onnx": SIZE, "config.json": 2_000}
             content = made.serve(name, files).contents["model.onnx"]
             peer.add(b"".join(content.pieces()))
+        bend(made.cli, WAIT_FOR_PEERS)
         made.cli.environment["MODELFETCH_SOURCES_PEERS"] = peer.url
         made.cli.environment["MODELFETCH_SOURCES_ORDER"] = "peer,huggingface"
 
