@@ -30,8 +30,7 @@ def test_machines_of_a_network_help_each_other(scenario: str) -> None:
     pytest.importorskip("uvicorn")
     if not may_have_namespaces():
         pytest.skip("no network namespaces here")
-    command = ["-m", "tests.campaign", "lan", "--hosts", "3", "--size", "40", "--only", scenario]
-    ran = subprocess.run(
-        [sys.executable, *command], cwd=HERE, capture_output=True, text=True, timeout=240, check=False
-    )
+    words = f"-m tests.campaign lan --hosts 3 --size 40 --patient --only {scenario}"
+    command = [sys.executable, *words.split()]
+    ran = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

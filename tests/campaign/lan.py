@@ -1,6 +1,7 @@
 """Machines in a local network: real processes, each in a network namespace of its own, joined by a bridge.
 
-``python -m tests.campaign lan [--hosts 8] [--size 64] [--only SCENARIO]``; needs root, ip(8) and zeroconf.
+``python -m tests.campaign lan [--hosts 8] [--size 64] [--only SCENARIO] [--patient]``; needs root, ip(8) and
+zeroconf. With ``--patient`` no machine is left out for being late, for a test on a busy machine.
 
 Every machine runs ``modelfetch serve --share`` and finds the others by mDNS. The origin is one more machine,
 which sends a limited number of bytes per second over each connection. The scenarios print their figures:
@@ -41,12 +42,20 @@ from modelfetch.ipfs.file_tree import FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.write import manifest_toml
+from tests.patience import IN_TIME
+from tests.peer_server import WAIT_FOR_PEERS
 
 MIB = 1 << 20
 ORIGIN_RATE = 8e6
 """Bytes per second that the origin sends over each connection."""
 PORT = 8765
 HERE = Path(__file__).parents[2]
+PATIENT = f"""{WAIT_FOR_PEERS}
+from modelfetch.net import mdns
+mdns.search.__defaults__ = ({IN_TIME},)
+mdns.LEAST_SECONDS = mdns.QUIET_SECONDS = 2.0
+"""
+"""Code that runs before each process with ``--patient``; usually a search takes 0.8 seconds at most."""
 
 
 def ip(*arguments: str) -> None:
@@ -104,8 +113,11 @@ class Machine:
 class Lan:
     """The machines of the network, and the origin."""
 
-    def __init__(self, root: Path, hosts: int, size: int) -> None:
+    def __init__(self, root: Path, hosts: int, size: int, *, is_patient: bool = False) -> None:
         self.root = root
+        self.code = root / "code"
+        self.code.mkdir()
+        (self.code / "sitecustomize.py").write_text(PATIENT if is_patient else "")
         self.tag = f"mf{os.getpid() % 100000}"
         self.machines: list[Machine] = []
         self.origin_log = root / "origin.json"
@@ -151,20 +163,7 @@ class Lan:
         for number in [*range(1, hosts + 1), 254]:
             name = f"{self.tag}-{number}"
             ip("netns", "add", name)
-            ip(
-                "link",
-                "add",
-                "eth0",
-                "netns",
-                name,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                f"v{number}",
-                "netns",
-                hub,
-            )
+            ip(*f"link add eth0 netns {name} type veth peer name v{number} netns {hub}".split())
             ip("-n", hub, "link", "set", f"v{number}", "master", "br0", "up")
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", "eth0", "up")
@@ -175,7 +174,7 @@ class Lan:
             (root / "cache").mkdir()
             environment = {
                 **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
-                "PYTHONPATH": str(HERE),
+                "PYTHONPATH": f"{self.code}{os.pathsep}{HERE}",
                 "MODELFETCH_CACHE_DIR": str(root / "cache"),
                 "MODELFETCH_CATALOG": str(self.root / "catalog"),
                 "MODELFETCH_LAN_ENABLED": "1",
@@ -368,12 +367,13 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--size", type=int, default=64, help="MiB of the largest file; at most 255")
     parser.add_argument("--only", choices=SCENARIOS, action="append")
+    parser.add_argument("--patient", action="store_true", help="Leave no machine out for being late.")
     args = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("ip") is None:
         sys.exit("needs root and ip(8)")
     failures = []
     with tempfile.TemporaryDirectory() as root:
-        lan = Lan(Path(root), args.hosts, args.size)
+        lan = Lan(Path(root), args.hosts, args.size, is_patient=args.patient)
         try:
             for name in args.only or SCENARIOS:
                 print(f"{name}:", flush=True)
