@@ -43,7 +43,9 @@ file with a lower one adds the tables that it lacks."""
 MOST_DIGESTS: Final = 50_000
 """Most digests of files outside of the cache that are kept, the newest ones; about 10 MB."""
 MAX_ROWS: Final = 500_000
-"""Most rows that are read: a month with one fetched file every five seconds has about as many."""
+"""Most rows that are read, and that are kept of runs and what belongs to them: a month with one fetched file
+every five seconds has about as many. Clients of a server that fetches for them cause a run with each file,
+also with one that fails again and again, so days alone do not bound the table."""
 MAX_DEPTH: Final = 16
 """Most levels of a JSON document; ours have four. Python's own limit depends on the depth of the stack."""
 NUMBER_LIMIT: Final = 2**63
@@ -142,7 +144,8 @@ _PRUNE: Final = (
     "DELETE FROM cids WHERE seen_at < :before",
     "DELETE FROM runs WHERE started_at < :before",
 )
-_PRUNE_DIGESTS: Final = "DELETE FROM digests WHERE rowid <= (SELECT max(rowid) FROM digests) - :most"
+_NEWEST: Final = "DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - :most"
+"""Keeps the rows that were written last; by number, as counting them takes long."""
 
 CHECK_DAYS: Final = 3650
 """Days to keep a check. Without its row a check counts as due, as one of this age does with any sensible
@@ -222,12 +225,14 @@ def _insertion(kind: type[Any]) -> str:
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Delete runs before a time and all that belongs to them; the rest has limits of its own."""
+    """Delete runs before a time and all that belongs to them, and what is more than the limits allow."""
     for statement in _PRUNE:
         connection.execute(statement, {"before": stamp(before)})
     oldest = datetime.now(UTC) - timedelta(days=CHECK_DAYS)
     connection.execute(_PRUNE_CHECKS, {"before": stamp(oldest)})
-    connection.execute(_PRUNE_DIGESTS, {"most": MOST_DIGESTS})
+    for table in ("events", "files", "attempts", "cids", "runs"):
+        connection.execute(_NEWEST.format(table=table), {"most": MAX_ROWS})
+    connection.execute(_NEWEST.format(table="digests"), {"most": MOST_DIGESTS})
 
 
 def stamp(at: datetime) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelfetch.history import CidRow, EventRow, FileRow, History, JobEventRow, JobRow
+from modelfetch.history import CidRow, EventRow, FileRow, History, JobEventRow, JobRow, schema
 from modelfetch.history.schema import TABLES, decode, encode, select
 from tests.history.material import NOW, attempt, held_by_another, hit, query, rows, run
 
@@ -164,6 +164,31 @@ def test_old_rows_are_deleted_and_jobs_are_kept(path: Path) -> None:
         assert [row.run for row in rows(path, FileRow)] == ["new"]
         assert (after.events("old"), after.events("new")) == ([], [{"n": 0}])
         assert len(after.jobs()) == 1
+
+
+def test_of_very_many_rows_the_newest_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"r{number}" for number in range(5)]
+    with History(path) as before:
+        before.write(
+            runs=map(run, names),
+            files=[replace(FILE, run=name) for name in names],
+            attempts=[attempt(run=name) for name in names],
+            cids=[replace(CID, cid=name) for name in names],
+            events=[EventRow(name, 0, {}) for name in names],
+            jobs=[replace(JOB, id=name) for name in names],
+        )
+        assert len(before.runs()) == 5
+    monkeypatch.setattr(schema, "MAX_ROWS", 3)
+    with History(path) as after:
+        after.write(attempts=[attempt(run="r5")])
+    monkeypatch.undo()
+    with History(path) as left:
+        assert {row.run for row in left.runs()} == {"r2", "r3", "r4"}
+        assert [row.run for row in rows(path, FileRow)] == ["r2", "r3", "r4"]
+        assert [row.run for row in left.attempts()] == ["r3", "r4", "r5"]
+        assert [row.cid for row in rows(path, CidRow)] == ["r2", "r3", "r4"]
+        assert [len(left.events(name)) for name in names] == [0, 0, 1, 1, 1]
+        assert len(left.jobs()) == 5
 
 
 def test_zero_days_keep_nothing_and_delete_old_rows(path: Path) -> None:
