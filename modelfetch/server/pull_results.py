@@ -47,8 +47,15 @@ KEEP_FREE: Final = 1 << 30
 """Bytes of the disk that fetches for clients leave free, 1 GiB: they must not fill it."""
 RETRY_SECONDS: Final = 10
 """``Retry-After`` of what may pass, in seconds."""
+_OF_ORIGIN: Final = "origin_"
+"""How the codes of failures of the origin begin."""
 _RETRY_AFTER: Final = {"Retry-After": str(RETRY_SECONDS)}
 _LATER: Final = "Try again in some seconds."
+FAILURE_SECONDS: Final = 5.0
+"""Seconds for which a failed fetch is not repeated; clients retry after one second or less."""
+MOST_FAILURE_SECONDS: Final = 300.0
+"""The most of them, after many failures in a row: each may read a whole file from the origin, and clients
+that repeat their request would make this server do so without end."""
 REPORT_SECONDS: Final = 3600.0
 """Seconds between two lines about a disk that cannot store files: clients repeat their requests."""
 
@@ -148,6 +155,40 @@ def check_room(store: Store, needed: int, reserve: int) -> None:
         store.check_space(needed + reserve)
     except StoreError as error:
         raise StoreError(f"{error.message} (1 GiB of it as a reserve)", hint=error.hint) from error.__cause__
+
+
+class Failures:
+    """For how long fetches that failed are not repeated: twice as long with each failure in a row.
+
+    Only those of the origin count, as what this server lacks may be there a moment later. Used by the
+    event loop only. What is kept is bounded by the files that catalogs pin.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: dict[str, tuple[float, float]] = {}
+        """By digest: the seconds of the last failure, and when they are over."""
+
+    def seconds(self, sha256: str, refusal: Refusal | None) -> float:
+        """Note how a fetch ended, and return the seconds for which it is not repeated.
+
+        Args:
+            sha256: Digest of the file.
+            refusal: The reason if it failed.
+        """
+        last, until = self._last.pop(sha256, (0.0, 0.0))
+        if refusal is None:
+            return 0.0
+        if not refusal.code.startswith(_OF_ORIGIN):
+            return FAILURE_SECONDS
+        now = self._clock()
+        is_in_a_row = last and now - until < MOST_FAILURE_SECONDS
+        seconds = min(MOST_FAILURE_SECONDS, 2 * last) if is_in_a_row else FAILURE_SECONDS
+        self._last[sha256] = seconds, now + seconds
+        return seconds
 
 
 class DiskReports:

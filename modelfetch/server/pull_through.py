@@ -10,7 +10,8 @@ fetches it already: many clients cause one download. The file is sent when its b
 
 A HEAD request, and one whose condition is false, is answered from the manifest and starts nothing. A client
 that leaves ends nothing: the next one finds the file. An operator can cancel the job. A failure is remembered
-for some seconds, so that clients that repeat their request do not repeat the download with it.
+for some seconds, and longer if it happens again, so that clients that repeat their request do not repeat the
+download with it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from modelfetch.server.pin_requests import PinRequests
 from modelfetch.server.pull_results import (
     KEEP_FREE,
     DiskReports,
+    Failures,
     Fetch,
     check_room,
     disk_full,
@@ -68,8 +70,6 @@ PROGRESS_SECONDS: Final = 1.0
 """Seconds between two looks at a job that has nothing to report."""
 LOOK_SECONDS: Final = 0.05
 """Seconds between two looks at a file that is being fetched."""
-FAILURE_SECONDS: Final = 5.0
-"""Seconds for which a failed fetch is not repeated; clients retry after one second or less."""
 
 
 class PullThrough(ShareState):
@@ -108,6 +108,7 @@ class PullThrough(ShareState):
         self.on_demand = on_demand
         self._pins = PinRequests(self.waiting)
         self._disk_reports = on_demand.disk_reports if on_demand is not None else DiskReports()
+        self._failures = Failures()
         # These two are used by the event loop only.
         self._fetches: dict[str, Fetch] = {}
         """By digest: those under way, and those that failed a moment ago."""
@@ -229,10 +230,8 @@ class PullThrough(ShareState):
 
     def _ended(self, sha256: str, fetch: Fetch) -> None:
         self._arrivals.forget(sha256)
-        is_failed = (
-            not fetch.cancelled() and fetch.exception() is None and isinstance(fetch.result(), Refusal)
-        )
-        seconds = FAILURE_SECONDS if is_failed else 0.0
+        result = None if fetch.cancelled() or fetch.exception() is not None else fetch.result()
+        seconds = self._failures.seconds(sha256, result if isinstance(result, Refusal) else None)
         asyncio.get_running_loop().call_later(seconds, self._fetches.pop, sha256, None)
 
     async def _run(self, manifest: Manifest, file: FileSpec) -> SharedFile | Refusal:

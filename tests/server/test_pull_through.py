@@ -27,7 +27,14 @@ from modelfetch.server import (
 from modelfetch.server.arriving_response import absent
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.interim_responses import InterimResponses
-from modelfetch.server.pull_results import REPORT_SECONDS, DiskReports, origin_failed, refusal_of
+from modelfetch.server.pull_results import (
+    REPORT_SECONDS,
+    DiskReports,
+    Failures,
+    disk_full,
+    origin_failed,
+    refusal_of,
+)
 from modelfetch.server.waiting_requests import WaitingRequests
 from modelfetch.share.shared_cache import SharedFile
 from modelfetch.store import Store
@@ -177,7 +184,7 @@ def test_a_question_about_what_no_catalog_pins_begins_nothing(origin: Origin, se
 def test_a_question_about_a_fetch_that_failed_is_not_found(
     monkeypatch: pytest.MonkeyPatch, origin: Origin, served: ServedModel, server: Pulling
 ) -> None:
-    monkeypatch.setattr(pull_through, "FAILURE_SECONDS", HELD)
+    monkeypatch.setattr(pull_results, "FAILURE_SECONDS", HELD)
     origin.fault("*config.json", faults.status(404))
     assert server.get(digest(served, "config.json")).status == 502
     assert ask(server, digest(served, "config.json")).status == 404
@@ -273,10 +280,43 @@ def test_an_offline_server_says_so(tmp_path: Path, origin: Origin, served: Serve
 def test_a_failure_is_not_repeated_at_once(
     monkeypatch: pytest.MonkeyPatch, origin: Origin, served: ServedModel, server: Pulling
 ) -> None:
-    monkeypatch.setattr(pull_through, "FAILURE_SECONDS", HELD)
+    monkeypatch.setattr(pull_results, "FAILURE_SECONDS", HELD)
     origin.fault("*config.json", faults.status(404))
     assert [server.get(digest(served, "config.json")).status for _ in range(5)] == [502] * 5
     assert file_requests(origin, "config.json") == 1
+
+
+def test_a_file_that_fails_again_and_again_is_fetched_less_and_less_often() -> None:
+    now = 0.0
+    failures = Failures(lambda: now)
+
+    def next_pause(refusal: Refusal | None, idle: float = 1.0) -> float:
+        nonlocal now
+        seconds = failures.seconds("a", refusal)
+        now += seconds + idle
+        return seconds
+
+    assert [next_pause(origin_failed()) for _ in range(9)] == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert failures.seconds("b", origin_failed()) == 5
+    assert next_pause(None) == 0
+    assert next_pause(origin_failed()) == 5
+    assert next_pause(origin_failed(), idle=3600) == 10
+    assert next_pause(origin_failed()) == 5
+    assert [next_pause(disk_full()) for _ in range(3)] == [5, 5, 5]
+
+
+def test_the_origin_is_not_asked_again_as_soon_after_a_second_failure(
+    monkeypatch: pytest.MonkeyPatch, origin: Origin, served: ServedModel, server: Pulling
+) -> None:
+    sha256 = digest(served, "config.json")
+    monkeypatch.setattr(pull_results, "FAILURE_SECONDS", 0.001)
+    monkeypatch.setattr(pull_results, "MOST_FAILURE_SECONDS", HELD)
+    origin.fault("*config.json", faults.status(404))
+    for wait in (0.001, 0.002, 0.004):
+        assert server.get(sha256).status == 502
+        assert server.share_state._failures._last[sha256][0] == wait
+        until(lambda: sha256 not in server.share_state._fetches, "the end of the pause")
+    assert file_requests(origin, "config.json") == 3
 
 
 @pytest.mark.parametrize(
