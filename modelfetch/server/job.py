@@ -91,6 +91,7 @@ class Job:
         order: What was submitted.
         title: The model's title.
         retry_of: Id of the job that it retries, or None.
+        client: Which client of the shared endpoints caused it; empty for jobs of the operator.
         cancel: Cancels its run.
         is_server_stopping: Whether its run is cancelled because the server stops; changes its exit code.
         finished: Set once its run has ended and released every lock and file.
@@ -107,6 +108,7 @@ class Job:
         title: str = "",
         *,
         retry_of: str | None = None,
+        client: str = "",
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -114,6 +116,7 @@ class Job:
         self.order = order
         self.title = title
         self.retry_of = retry_of
+        self.client = client
         self.cancel = Cancellation()
         self.is_server_stopping = False
         self.finished = threading.Event()

@@ -6,7 +6,8 @@ queued or running returns that job instead of a new one. Ended jobs are stored, 
 
 Jobs for single files, which clients of the shared endpoints cause, have their own places and queue: a client
 waits for its file, which must not wait for a large model, and the jobs of an operator must not wait for
-clients.
+clients. Of the clients, the one with the fewest running jobs is next: who asks for many files does not make
+all others wait for them.
 
 One lock guards the queue, the running jobs and the table of all jobs. Nothing slow happens under it: no write
 to the database, no wait for a run. The one exception is a job for which the system allows no thread: it fails
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -147,14 +148,14 @@ class Jobs:
         _check_kind(operation, manifest)
         return self._enqueue(Order(operation, manifest.name, repair, force), manifest.title)
 
-    def submit_file(self, manifest: Manifest, path: str) -> tuple[Job, bool]:
-        """Submit a job for a single file of a model; returns what :meth:`submit` returns.
+    def submit_file(self, manifest: Manifest, path: str, client: str = "") -> tuple[Job, bool]:
+        """Submit a job for a single file of a model, for a client; returns what :meth:`submit` returns.
 
         Raises:
             Refusal: The queue is full, or the server stops.
         """
         operation: Operation = "worker_download" if manifest.kind == "worker" else "model_download"
-        return self._enqueue(Order(operation, manifest.name, only=(path,)), manifest.title)
+        return self._enqueue(Order(operation, manifest.name, only=(path,)), manifest.title, client=client)
 
     def retry(self, job_id: str) -> tuple[AnyJob, bool]:
         """Submit the order of an earlier job again; returns what :meth:`submit` returns.
@@ -217,7 +218,9 @@ class Jobs:
 
     # Internals
 
-    def _enqueue(self, order: Order, title: str, retry_of: str | None = None) -> tuple[Job, bool]:
+    def _enqueue(
+        self, order: Order, title: str, retry_of: str | None = None, client: str = ""
+    ) -> tuple[Job, bool]:
         with self._lock:
             if self.is_stopping:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server is stopping")
@@ -227,7 +230,7 @@ class Jobs:
             if sum(_is_for_files(each) == bool(order.only) for each in self._queue) >= MAX_QUEUED:
                 message = f"the queue is full: {MAX_QUEUED} jobs are waiting"
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, "Try again later.")
-            job = Job(order, title, retry_of=retry_of, now=self._now)
+            job = Job(order, title, retry_of=retry_of, client=client, now=self._now)
             self._jobs[job.id] = job
             self._queue.append(job)
             self._job_store.note(job)
@@ -247,10 +250,12 @@ class Jobs:
                 start(job, self._engine, self._on_entry, self._on_end)
 
     def _next(self) -> Job | None:
-        """Return the first queued job that has a place; None if there is none."""
+        """Return the queued job that is next, of those that have a place; None if there is none."""
         of_files = sum(map(_is_for_files, self._running.values()))
         free = {True: MAX_FILE_JOBS - of_files, False: self._parallel - (len(self._running) - of_files)}
-        return next((job for job in self._queue if free[_is_for_files(job)] > 0), None)
+        running = Counter(job.client for job in self._running.values() if _is_for_files(job))
+        ready = (job for job in self._queue if free[_is_for_files(job)] > 0)
+        return min(ready, key=lambda job: running[job.client] if _is_for_files(job) else 0, default=None)
 
     def _on_entry(self, job: Job, entry: Entry) -> None:
         self._job_store.note(job, entry)

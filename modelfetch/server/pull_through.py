@@ -19,12 +19,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.server.arriving_files import Arrivals
 from modelfetch.server.arriving_response import ArrivingFile, absent
+from modelfetch.server.client_limit import ClientLimit, network_of
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.event_streams import ThreadEvent
 from modelfetch.server.file_response import not_found
@@ -43,7 +44,7 @@ from modelfetch.server.pull_results import (
     refusal_of,
     result_of,
 )
-from modelfetch.server.request_scope import joined_headers
+from modelfetch.server.request_scope import client_address, joined_headers
 from modelfetch.server.share_state import ShareState
 from modelfetch.share.byte_ranges import select
 
@@ -109,6 +110,9 @@ class PullThrough(ShareState):
         self._pins = PinRequests(self.waiting)
         self._disk_reports = on_demand.disk_reports if on_demand is not None else DiskReports()
         self._failures = Failures()
+        places = MAX_FILE_JOBS + MAX_QUEUED
+        self._places = ClientLimit(places, places // 2, queue_full)
+        """One for each fetch under way, held for the client that began it."""
         # These two are used by the event loop only.
         self._fetches: dict[str, Fetch] = {}
         """By digest: those under way, and those that failed a moment ago."""
@@ -165,7 +169,8 @@ class PullThrough(ShareState):
         if found is not None:
             return found
         with self.waiting.of(request.scope) as interim:
-            return await self._arriving(manifest, file, interim, may_arrive=may_arrive)
+            fetch = self._fetch(manifest, file, client_address(request.scope))
+            return await self._arriving(fetch, file, interim, may_arrive=may_arrive)
 
     async def obtain_blob(self, request: Request, sha256: str) -> SharedFile:
         """Obtain the file of a digest; fetches it if a catalog pins it and it is not here.
@@ -186,7 +191,7 @@ class PullThrough(ShareState):
         own = self._arrivals.find(sha256)
         return own if own is not None and own.is_proven else await super().arrival(sha256)
 
-    async def begin_fetch(self, sha256: str) -> bool:
+    async def begin_fetch(self, sha256: str, client: str) -> bool:
         """Begin to fetch the file of a digest, if a catalog pins it, for a client that does not wait for it.
 
         Returns:
@@ -195,7 +200,10 @@ class PullThrough(ShareState):
         pinned = await self.in_thread(self._pinned, sha256)
         if pinned is None:
             return False
-        fetch = self._fetch(pinned.manifest, pinned.file)
+        try:
+            fetch = self._fetch(pinned.manifest, pinned.file, client)
+        except Refusal:  # to a peer its status would mean that the file is here
+            return False
         return not fetch.done() or _is_complete(fetch)
 
     def _pinned(self, sha256: str) -> PinnedFile | None:
@@ -204,10 +212,9 @@ class PullThrough(ShareState):
         return found or self.models.current(missed=True).file(sha256)  # it may have been added just now
 
     async def _arriving(
-        self, manifest: Manifest, file: FileSpec, interim: InterimResponses, *, may_arrive: bool
+        self, fetch: Fetch, file: FileSpec, interim: InterimResponses, *, may_arrive: bool
     ) -> SharedFile:
         """Wait until a file is verified, or until its chunks are and can be sent as they arrive."""
-        fetch = self._fetch(manifest, file)
         # Not only by this process: the job may wait for another one.
         arrival = await self.arrival(file.sha256) if may_arrive else None
         while not fetch.done():
@@ -218,36 +225,43 @@ class PullThrough(ShareState):
             arrival = self._arrivals.find(file.sha256) if may_arrive else None
         return result_of(fetch)
 
-    def _fetch(self, manifest: Manifest, file: FileSpec) -> Fetch:
-        """Start to fetch a file, or join the fetch that is under way."""
+    def _fetch(self, manifest: Manifest, file: FileSpec, client: str) -> Fetch:
+        """Start to fetch a file, or join the fetch that is under way.
+
+        Raises:
+            Refusal: This client holds half of all places. That is no result of a fetch, which is for all.
+        """
         known = self._fetches.get(file.sha256)
         if known is not None:
             return known
-        fetch = asyncio.get_running_loop().create_task(self._run(manifest, file))
+        held = ExitStack()
+        held.enter_context(self._places.hold(client))
+        fetch = asyncio.get_running_loop().create_task(self._run(manifest, file, client))
         self._fetches[file.sha256] = fetch
-        fetch.add_done_callback(lambda _: self._ended(file.sha256, fetch))
+        fetch.add_done_callback(lambda _: self._ended(file.sha256, fetch, held))
         return fetch
 
-    def _ended(self, sha256: str, fetch: Fetch) -> None:
+    def _ended(self, sha256: str, fetch: Fetch, held: ExitStack) -> None:
+        held.close()
         self._arrivals.forget(sha256)
         result = None if fetch.cancelled() or fetch.exception() is not None else fetch.result()
         seconds = self._failures.seconds(sha256, result if isinstance(result, Refusal) else None)
         asyncio.get_running_loop().call_later(seconds, self._fetches.pop, sha256, None)
 
-    async def _run(self, manifest: Manifest, file: FileSpec) -> SharedFile | Refusal:
+    async def _run(self, manifest: Manifest, file: FileSpec, client: str) -> SharedFile | Refusal:
         """Fetch a file. A refusal is returned: it is for all requests that wait for the file."""
         # As many as have a place as jobs. Clients of more may have left, and each would look at all others.
         if len(self._wanted) >= MAX_FILE_JOBS + MAX_QUEUED:
             return queue_full()
         self._wanted[file.sha256] = file
         try:
-            return await self._run_job(manifest, file)
+            return await self._run_job(manifest, file, client)
         except Refusal as refusal:
             return queue_full() if refusal.code == "queue_full" else refusal
         finally:
             self._wanted.pop(file.sha256, None)
 
-    async def _run_job(self, manifest: Manifest, file: FileSpec) -> SharedFile:
+    async def _run_job(self, manifest: Manifest, file: FileSpec, client: str) -> SharedFile:
         """Fetch a file by a job.
 
         Raises:
@@ -255,7 +269,7 @@ class PullThrough(ShareState):
         """
         # All that came before: their bytes are not there yet, and no partial takes its space in advance.
         await self.in_thread(self._check_space, tuple(self._wanted.values()))
-        job, _ = await self.in_thread(self._jobs.submit_file, manifest, file.path)
+        job, _ = await self.in_thread(self._jobs.submit_file, manifest, file.path, network_of(client))
         inode = await self._until_over(job, file.sha256)
         if job.state.status != "completed":
             refusal = refusal_of(job.state.error)

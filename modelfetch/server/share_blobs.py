@@ -93,7 +93,8 @@ class _Question:
         for _ in range(2):  # a file that was completed after the first look is found by the second one
             if (found := await self._look(request)) is not None:
                 return found
-        if request.method == "HEAD" or not await self._share_state.begin_fetch(self._digest):
+        client = client_address(request.scope)
+        if request.method == "HEAD" or not await self._share_state.begin_fetch(self._digest, client):
             return None
         for _ in range(BEGIN_LOOKS):
             await asyncio.sleep(BEGIN_SECONDS)

@@ -191,16 +191,17 @@ class ShareState:
         """
         return await self._followed.arrival(sha256)
 
-    async def begin_fetch(self, sha256: str) -> bool:
+    async def begin_fetch(self, sha256: str, client: str) -> bool:
         """Begin to fetch a file for a client that does not wait for it, if this server fetches.
 
         Args:
             sha256: Digest of the file, as the client sent it.
+            client: Its address.
 
         Returns:
             Whether it is being fetched, or was completed a moment ago.
         """
-        del sha256
+        del sha256, client
         return False
 
     async def pin(self, request: Request, wanted: Named) -> bool:

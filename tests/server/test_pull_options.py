@@ -22,7 +22,7 @@ from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.serve import serve
 from modelfetch.server.serve_options import Options
 from modelfetch.server.sharing import sharing
-from tests.patience import IN_TIME
+from tests.patience import HELD, IN_TIME
 from tests.server.running import FakeEngine, Served, manifest, until
 
 WRONG = {
@@ -110,6 +110,31 @@ def test_the_queues_are_limited_each_by_itself(
     jobs.submit("model_download", "m")
     jobs.submit("model_download", "n")
     held.go.set()
+
+
+def test_clients_take_turns(tmp_path: Path) -> None:
+    begun: list[tuple[str, ...]] = []
+    go = {f"a{number}": threading.Event() for number in range(MAX_FILE_JOBS + 2)} | {"b": threading.Event()}
+
+    def play(order: Order, _cancel: Cancellation) -> Iterator[Event]:
+        begun.append(order.only)
+        assert go[order.only[0]].wait(HELD)
+        yield RunStarted("ensure", (order.model,))
+        yield RunFinished("completed", 0, 0.0, (), None)
+
+    with History(tmp_path / "state.db") as history:
+        jobs = Jobs(FakeEngine(play), JobStore(history), parallel=1)
+        for path in go:
+            jobs.submit_file(manifest("m"), path, client=path[0])
+        until(lambda: len(begun) == MAX_FILE_JOBS)
+        assert statuses(jobs)[-3:] == ["queued"] * 3
+        go["a0"].set()
+        until(lambda: len(begun) > MAX_FILE_JOBS)
+        assert begun[-1] == ("b",)
+        for event in go.values():
+            event.set()
+        until(lambda: set(statuses(jobs)) == {"completed"})
+        jobs.stop()
 
 
 def test_the_same_file_is_one_job_and_another_one_is_another(jobs: Jobs, held: Held) -> None:

@@ -204,7 +204,7 @@ def test_a_question_that_comes_with_the_end_of_a_fetch_is_told_how_it_ended(
     async def begin() -> bool:
         fetch = server.share_state._fetches[sha256] = asyncio.create_task(end())
         await fetch
-        return await server.share_state.begin_fetch(sha256)
+        return await server.share_state.begin_fetch(sha256, "192.0.2.7")
 
     assert asyncio.run(begin()) is is_here
     server.share_state._fetches.clear()
@@ -409,6 +409,22 @@ def test_clients_that_leave_do_not_cause_more_fetches_than_there_are_places(
     answer = server.get(digest(served, "other.bin"))
     assert (answer.status, answer.code) == (503, "fetch_queue_full")
     assert len(server.jobs()) == 1
+    go.set()
+
+
+def test_one_client_does_not_take_all_places(origin: Origin, served: ServedModel, server: Pulling) -> None:
+    go = threading.Event()
+    origin.fault("*big.bin", faults.stall(0.1, until=go))
+    assert server.share_state._places.of_one == (job_queue.MAX_FILE_JOBS + job_queue.MAX_QUEUED) // 2
+    server.share_state._places.of_one = 1
+    _leave(server, digest(served, "big.bin"))
+    answer = server.get(digest(served, "other.bin"))
+    assert (answer.status, answer.code) == (503, "fetch_queue_full")
+    assert ask(server, digest(served, "other.bin")).status == 404
+    assert len(server.jobs()) == 1
+    # It is the limit of that client, so it must not be remembered as a failure of the file for all others.
+    server.share_state._places.of_one = 2
+    assert server.get(digest(served, "other.bin")).status == 200
     go.set()
 
 
