@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 _NOT_ANNOUNCED: Final = "this server is not announced in the local network"
+_IPV4_ONLY: Final = (
+    "it listens on IPv4 only, and this machine has only IPv6 in a local network; --host :: changes that"
+)
 
 
 class Announcement:
@@ -67,9 +70,12 @@ class Announcement:
         """
         zeroconf = zeroconf_package()
         port, instance, bound = self._facts
-        addresses = announced_addresses(bound, usable_networks(interfaces()))
+        networks = usable_networks(interfaces())
+        addresses = announced_addresses(bound, networks)
         if not addresses:
-            raise OSError("no address in a local network")
+            # All networks are IPv6 then; on one address, or on loopback, another --host need not be wanted.
+            is_other_family = bound == "0.0.0.0" and networks  # noqa: S104 - compared, not bound
+            raise OSError(_IPV4_ONLY if is_other_family else "no address in a local network")
         name = f"modelfetch-{instance}"
         info = zeroconf.ServiceInfo(
             SERVICE,

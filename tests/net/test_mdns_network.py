@@ -113,8 +113,12 @@ def packages(lan: Lan) -> dict[str, ModuleType]:
         IPVersion=SimpleNamespace(All="all"),
         DNSQuestionType=SimpleNamespace(QU="QU", QM="QM"),
     )
-    ips = [SimpleNamespace(ip=ip, network_prefix=prefix) for ip, prefix in lan.adapters]
-    ifaddr.__dict__.update(get_adapters=lambda: [SimpleNamespace(ips=ips)])
+
+    def get_adapters() -> list[SimpleNamespace]:
+        ips = [SimpleNamespace(ip=ip, network_prefix=prefix) for ip, prefix in lan.adapters]
+        return [SimpleNamespace(ips=ips)]
+
+    ifaddr.__dict__.update(get_adapters=get_adapters)
     return {"zeroconf": zeroconf, "ifaddr": ifaddr}
 
 
@@ -233,6 +237,10 @@ def reported(announcement: Announcement) -> str:
 
 def test_a_server_that_cannot_be_announced_says_why(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reported(Announcement(8765, ID, "127.0.0.1")).endswith(": no address in a local network")
+    lan.adapters = [(("2001:db8::10", 0, 0), 64)]
+    assert reported(Announcement(8765, ID, "0.0.0.0")).endswith(
+        ": it listens on IPv4 only, and this machine has only IPv6 in a local network; --host :: changes that"
+    )
     lan.refuses_names = True
     assert reported(Announcement(8765, ID, OWN)).endswith(": a name is not unique")
     monkeypatch.setitem(sys.modules, "zeroconf", None)
