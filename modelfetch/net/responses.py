@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass, replace
@@ -202,6 +202,8 @@ def _permanent(status: int, sent: str) -> SourceError:
                 "the proxy requires credentials (407)",
                 hint="Put user and password into HTTPS_PROXY.",
             )
+        case 421:
+            return SourceError(Fault.PROTOCOL, UNKNOWN_NAME, hint=UNKNOWN_NAME_HINT)
         case 507:
             return SourceError(
                 Fault.PROTOCOL,
@@ -318,6 +320,10 @@ def _encoding(headers: Mapping[str, str]) -> str:
         return ""
     return sanitize(encoding)[:40] or "an unreadable name"
 
+
+UNKNOWN_NAME: Final = "it does not know itself by this name (421)"
+UNKNOWN_NAME_HINT: Final = "Use another of its names, or its address; its option --allow-host adds a name."
+"""What to do about a server that answers under its own names only, as ours does against DNS rebinding."""
 
 _STATUS_TEXTS = {
     408: "request timed out",

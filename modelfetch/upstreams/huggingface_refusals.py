@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import AuthorizationError, ModelfetchError, UnavailableError, UnknownModelError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
+from modelfetch.net.responses import UNKNOWN_NAME, UNKNOWN_NAME_HINT
 
 if TYPE_CHECKING:
     from modelfetch.net.answers import Answer
@@ -58,6 +59,8 @@ def refusal(answer: Answer, asked: Asked) -> ModelfetchError:
         )
     if answer.status in (401, 404):
         return _missing(asked)
+    if answer.status == 421:  # a mirror of our own, by HF_ENDPOINT
+        return UnavailableError(f"{asked.host}: {UNKNOWN_NAME}", hint=UNKNOWN_NAME_HINT)
     return UnavailableError(
         f"{asked.host}: unexpected answer for {asked.what} (HTTP status {answer.status})",
         hint="Try again later; if HF_ENDPOINT is set, check that it has the API of the Hub.",

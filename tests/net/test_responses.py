@@ -261,6 +261,12 @@ def test_a_refusal_with_retry_after_is_a_rate_limit() -> None:
     assert error.retry
 
 
+def test_a_server_that_is_called_by_another_name_says_how_to_teach_it() -> None:
+    error = fails(REST, ResponseHead(421, {}))
+    assert error.message == "it does not know itself by this name (421)"
+    assert "--allow-host" in error.hint
+
+
 @pytest.mark.parametrize("status", [407, 511])
 def test_failures_that_a_user_can_fix_have_a_hint(status: int) -> None:
     assert fails(WHOLE, ResponseHead(status, {})).hint

@@ -215,6 +215,7 @@ MISSING = {"X-Error-Code": "RepoNotFound"}
         ),
         (Reply(403), TOKEN, AuthorizationError, "refused access to hf:org/repo (403)"),
         (Reply(418), None, UnavailableError, "unexpected answer"),
+        (Reply(421), None, UnavailableError, "does not know itself by this name (421)"),
         (Reply(200, body=b"<html>"), None, UnavailableError, "not JSON"),
         (Reply(200, body=b"[]"), None, UnavailableError, "is not an object"),
         (Reply.json({"id": "org/repo"}), None, UnavailableError, "does not state the commit"),
