@@ -218,6 +218,8 @@ def _translated(error: SourceError, name: str, repository: RegistryRepository) -
         hint = "Check the address. Some registries require that a repository is created first."
     elif error.fault is Fault.TLS:
         hint = PLAIN_HINT
+    elif error.fault is Fault.CONNECT:  # perhaps another registry was meant
+        hint = f"Check that {host} is the registry, and the network. {hint}"
     return UnavailableError(message, hint=error.hint or hint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -360,6 +361,18 @@ def test_a_token_for_writing_is_requested(cli: InProcess, registry: PushRegistry
 def test_a_push_without_a_login_is_refused(cli: InProcess, registry: PushRegistry) -> None:
     registry.scheme, registry.login = "Bearer", ("user", "s3cr3t")
     assert_fails(pushed(cli, registry), 9, registry.host, f"docker login {registry.host}")
+
+
+def test_a_registry_that_is_not_there_is_looked_for_in_its_name(cli: InProcess) -> None:
+    """Nothing was sent, and running the command again helps only if the address is right."""
+    cli.environment |= {"MODELFETCH_RETRY_ATTEMPTS": "1"}
+    with socket.socket() as bound:  # nobody listens on it
+        bound.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{bound.getsockname()[1]}"
+        result = cli("bundle", "push", "tiny", f"oci:{host}/lab/tiny")
+    assert_fails(
+        result, 6, f"{host}: cannot push tiny to lab/tiny: connection refused", f"Check that {host} is"
+    )
 
 
 def test_a_registry_that_does_not_answer_is_not_waited_for_for_ever(
