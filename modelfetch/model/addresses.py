@@ -151,14 +151,14 @@ def why_bad_tracker(url: str) -> str:
 
 
 def why_bad_endpoint(text: str) -> str:
-    """Check the address of a machine: ``host:port``, ``10.0.0.7:6881`` or ``[fe80::1]:6881``.
+    """Check the address of a machine: ``host:port``, ``10.0.0.7:6881`` or ``[fd00::1]:6881``.
 
     Returns:
         What is wrong, as a clause that continues "the address ...", or an empty string.
     """
     found = re.fullmatch(_HOST, text) if len(text) <= REPOSITORY_CHARACTERS else None
     if found is None or found["port"] is None or not _is_port(found["port"]):
-        return "must be HOST:PORT, such as 10.0.0.7:6881 or [fe80::1]:6881"
+        return "must be HOST:PORT, such as 10.0.0.7:6881 or [fd00::1]:6881"
     return ""
 
 

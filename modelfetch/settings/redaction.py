@@ -109,7 +109,7 @@ def peer(text: str) -> str:
         )
     clause = why_bad_url(re.sub(_USERINFO, "", url, count=1))
     if clause == "is not a URL":
-        clause = "must be HOST, HOST:PORT or http(s)://HOST:PORT, such as gpu-box:8765 or [fe80::1]:8765"
+        clause = "must be HOST, HOST:PORT or http(s)://HOST:PORT, such as gpu-box:8765 or [fd00::1]:8765"
     if clause or "?" in url:
         raise ValueError(f"{_shown(text)} {clause or 'has a query; a path is appended to the address'}")
     parts = urlsplit(url)

@@ -19,7 +19,7 @@ _ATTEMPTS: Final = 20
 
 
 def endpoints(addresses: Sequence[str]) -> list[tuple[str, int]]:
-    """Read addresses, such as ``10.0.0.7:6881`` or ``[fe80::1]:6881``.
+    """Read addresses, such as ``10.0.0.7:6881`` or ``[fd00::1]:6881``.
 
     Raises:
         ValueError: One is malformed, or has a name.

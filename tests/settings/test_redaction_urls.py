@@ -86,5 +86,5 @@ def test_a_peer_that_is_the_line_of_its_server_is_told_that_it_needs_no_token(ad
 
 @pytest.mark.parametrize("address", ["fd98::10", "gpu-box:99999", "gpu-box:http"])
 def test_a_peer_that_is_no_address_is_told_the_form_of_one(address: str) -> None:
-    with pytest.raises(ValueError, match=r"\[fe80::1\]:8765"):
+    with pytest.raises(ValueError, match=r"\[fd00::1\]:8765"):
         BY_NAME["sources.peers"].form.validate([address])
