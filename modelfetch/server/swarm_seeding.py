@@ -98,6 +98,7 @@ def seeding(workspace: Workspace, load: Callable[[], Workspace]) -> Iterator[See
     from modelfetch.engine.swarm_setup import open_session, require_engine
 
     require_engine()
+    warn_of_port(workspace.loaded.settings.swarm.port)
     session = open_session(workspace.loaded, workspace.store, _Once(_warn))
     assert session is not None, "there can be an engine, as was just checked"
     found = Seeding(session, load)
@@ -106,6 +107,21 @@ def seeding(workspace: Workspace, load: Callable[[], Workspace]) -> Iterator[See
         yield found
     finally:
         found.stop()
+
+
+def warn_of_port(port: int) -> None:
+    """Report that the port for peers is in use: others know this machine by it, and a firewall may open it.
+
+    A run beside a server never has it, so runs do not report it.
+    """
+    from modelfetch.engine.swarm_options import SwarmOptions
+    from modelfetch.swarm.endpoints import free_port
+
+    if port and free_port(SwarmOptions().listen, port) != port:
+        _warn(
+            f"note: port {port} of the swarm (swarm.port) is in use, so another one is taken;"
+            " machines that name this one in swarm.peers, and firewalls, know nothing of that"
+        )
 
 
 class _Once:

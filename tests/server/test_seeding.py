@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
@@ -238,3 +239,13 @@ def test_without_a_thread_that_looks_for_models_there_is_no_seeding(
         swarm_seeding.seeding(workspace.load(), workspace.load),
     ):
         pass
+
+
+def test_a_port_of_peers_that_is_in_use_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Machines that name this one by that port, and a firewall that opens it, would be wrong in silence."""
+    swarm_seeding.warn_of_port(0)  # any: nobody can name it
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        swarm_seeding.warn_of_port(port)
+    [line] = [each.getMessage() for each in caplog.records]
+    assert line.startswith(f"note: port {port} of the swarm (swarm.port) is in use, so another one is taken")
