@@ -35,5 +35,7 @@ def check_disk(
         store.check_writable()
     # An executable file is a copy of its blob; every other one shares the space of its blob.
     copies = sum(file.size for model, file in places if not store.has_mode(model, file))
-    instead = f"leave out the swarm, whose copy takes {format_size(staged)}" if staged else ""
-    store.check_space(missing + copies + staged, instead=instead)
+    store.check_space(missing + copies)
+    if staged:  # otherwise leaving it out would not help
+        instead = f"leave out the swarm, whose copy takes {format_size(staged)}"
+        store.check_space(missing + copies + staged, instead=instead)

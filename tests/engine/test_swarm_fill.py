@@ -448,6 +448,21 @@ def test_without_space_for_both_copies_no_engine_is_started(lab: Laboratory, tmp
     assert not list(lab.root.glob("partial/*"))
 
 
+def test_without_space_for_one_copy_it_is_not_advised_to_leave_out_the_other(
+    lab: Laboratory, tmp_path: Path
+) -> None:
+    class FullDisk(Disk):
+        def free(self, path: Path) -> int | None:
+            return len(CONTENT) // 2
+
+    scene = Scene(lab, tmp_path)
+    runtime = replace(scene.runtime, store=Store(lab.root, disk=FullDisk()))
+    finished = last(lab.ensure(scene.manifest, runtime=runtime))
+    assert finished.error is not None
+    assert "MB are needed, 1.31 MB are free" in finished.error.message
+    assert finished.error.hint == "Free some space, or put the cache elsewhere with --cache-dir."
+
+
 def test_a_failing_origin_is_retried_while_the_swarm_goes_on(scene: Scene) -> None:
     scene.lab.serve(CONTENT, cut(most=3 * PIECE), refuse(Fault.SERVER))
     scene.engine.machines = [scene.machine(above=False, pieces=range(TOTAL))]
