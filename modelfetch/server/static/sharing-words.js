@@ -24,6 +24,13 @@ export function noPeers({ finds_peers: finds }) {
     : "Peers are not looked for: set lan.enabled, or name them in sources.peers.";
 }
 
+/** Why no client is listed: those of the swarm have figures of their own. */
+export function noClients({ swarm }) {
+  return swarm?.uploaded
+    ? "Nothing was fetched over HTTP yet, only by the swarm."
+    : "No other machine has fetched anything yet.";
+}
+
 /** The figures of everything that was sent and received: what, how much, and how fast. */
 export function sharingFigures({ sharing, upload, download, ratio, swarm }) {
   const sent = upload.bytes + (swarm?.uploaded ?? 0);

@@ -51,6 +51,12 @@ test("the figures add up what was sent over HTTP and in the swarm", () => {
   assert.deepEqual(words.swarmFigures(SWARM).at(1), ["Connected", "1 peer"]);
 });
 
+test("what the swarm sent is not denied where nobody fetched a file over HTTP", () => {
+  assert.equal(words.noClients(sharing()), "No other machine has fetched anything yet.");
+  assert.equal(words.noClients(sharing({ swarm: { ...SWARM, uploaded: 0 } })), words.noClients(sharing()));
+  assert.equal(words.noClients(sharing({ swarm: SWARM })), "Nothing was fetched over HTTP yet, only by the swarm.");
+});
+
 test("a peer says how it is known, and when it was last there", () => {
   const now = Date.parse("2026-11-20T09:00:00Z");
   const peer = { host: "a:1", origin: "network", state: "reachable", last_seen: "2026-11-20T06:00:00Z" };

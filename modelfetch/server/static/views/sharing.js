@@ -4,6 +4,7 @@ import { formatSize } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
 import {
   clientFacts,
+  noClients,
   noPeers,
   peerFacts,
   peerGave,
@@ -41,7 +42,7 @@ export function sharingView(root) {
     drawList(
       parts.clients,
       sharing.upload.clients.map((client) => clientItem(client, now)),
-      "No other machine has fetched anything yet.",
+      noClients(sharing),
     );
     show(parts.swarm, sharing.swarm !== null);
     if (sharing.swarm) drawFigures(parts.swarm.querySelector("dl"), swarmFigures(sharing.swarm));
