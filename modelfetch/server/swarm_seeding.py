@@ -41,6 +41,8 @@ class Seeding:
         self._load = load
         self._due = threading.Event()
         self._is_stopped = False
+        self._is_first = True
+        """Whether no look was finished yet."""
 
     def refresh(self) -> None:
         """Upload what is present, and nothing else. Called by the thread only."""
@@ -59,6 +61,12 @@ class Seeding:
             if manifest.swarm is not None and workspace.is_present(manifest, store)
         }
         self.session.forget_seeds(except_for=present.keys())
+        if self._is_first and not present:
+            _warn(
+                "note: no model here has a swarm yet, so nothing is uploaded:"
+                " `modelfetch swarm publish NAME` makes the torrent of one"
+            )
+        self._is_first = False
         for manifest in present.values():
             self.session.seed(manifest, store.directory(manifest))
 

@@ -91,6 +91,31 @@ def test_what_is_not_present_or_has_no_torrent_file_starts_nothing(
     assert engine.options is None
 
 
+def test_a_server_that_has_nothing_to_upload_says_once_how_that_changes(
+    seeding: Seeding, lab: Laboratory, manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever gives --swarm expects uploads; that torrents are made by a command is easily missed."""
+    for _ in range(2):
+        seeding.refresh()
+    [line] = [each.getMessage() for each in caplog.records]
+    assert line.startswith("note: no model here has a swarm yet")
+    assert "`modelfetch swarm publish NAME`" in line
+    caplog.clear()
+    lab.install(manifest, contents=[CONTENT])
+    seeding.refresh()
+    assert not caplog.records
+
+
+def test_a_server_that_has_something_to_upload_says_nothing(
+    seeding: Seeding, lab: Laboratory, manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.install(manifest, contents=[CONTENT])
+    seeding.refresh()
+    lab.store.remove("demo-model", manifest.files, dry_run=False)
+    seeding.refresh()
+    assert not caplog.records
+
+
 def test_a_line_that_comes_again_and_again_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swarm_seeding, "MOST_LINES", 3)
     shown: list[str] = []
