@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from modelfetch.engine import batch_connections
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.write import manifest_toml
 from tests.e2e.command import Command, InProcess, Result, assert_fails
@@ -76,7 +77,12 @@ def test_a_large_file_comes_over_several_connections(cli: InProcess, server: Obj
     assert server.state.sent < 1.3 * len(big())
 
 
-def test_small_files_come_in_a_batch(cli: InProcess, server: ObjectServer) -> None:
+def test_small_files_come_in_a_batch(
+    cli: InProcess, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        batch_connections, "PATIENCE_SECONDS", IN_TIME
+    )  # else a late answer is asked for twice
     data = {f"f{number:02}": f"content {number}".encode() for number in range(60)}
     files = tuple(FileSpec(path, len(each), sha256(each)) for path, each in data.items())
     manifest = Manifest("m", "1", files, mirrors=("s3://lab/models/{path}",))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancellation
+from modelfetch.engine import batch_connections
 from modelfetch.engine.batch import FAILURES, LARGEST, SAMPLE, Batch
 from modelfetch.engine.batch_connections import (
     FIRST,
@@ -71,6 +72,12 @@ from tests.patience import IN_TIME
 FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(40)}
 MODEL = model("m", FILES)
 LIMITS = Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new connections of a batch wait for their first answers, however long a busy machine takes."""
+    monkeypatch.setattr(batch_connections, "PATIENCE_SECONDS", IN_TIME)
 
 
 @pytest.fixture
