@@ -261,14 +261,15 @@ def _samples(places: Sequence[Place]) -> dict[ModelKey, Place]:
 
 
 def _distinct(peers: Sequence[Peer]) -> Iterator[Peer]:
-    """Yield each machine once: it may be named by one address, and found by another one.
+    """Yield each machine that the settings name once: it may be found by another address, too.
 
-    Only machines that answer: else one that claims the name of another one, and is out, would hide it.
+    A machine that was found hides no other one, as any may claim the name of any. Nor does a named one that
+    does not answer.
     """
     seen: set[str] = set()
     for peer in peers:
         if peer.instance in seen:
             continue
-        if peer.instance:
+        if peer.instance and peer.is_named:
             seen.add(peer.instance)
         yield peer

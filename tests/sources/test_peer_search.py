@@ -165,6 +165,20 @@ def test_one_that_claims_the_name_of_a_machine_and_is_out_does_not_hide_it(
     assert hosts(source, LARGE_FILE) == [honest.host]
 
 
+def test_one_that_claims_the_name_of_a_machine_and_answers_does_not_hide_it(
+    near: Client, stack: ExitStack
+) -> None:
+    honest, named = (server(stack, LARGE, instance=digit * 16) for digit in "12")
+    liars = [server(stack, instance=digit * 16) for digit in "12"]
+
+    def find() -> Sequence[Peer]:
+        return [Peer(each.url, each.instance) for each in (*liars, honest)]
+
+    source = PeerSource(near, [named.url], own_name, find)
+    source.discover(PLACES)
+    assert hosts(source, LARGE_FILE) == [named.host, liars[0].host, honest.host]
+
+
 def test_found_peers_come_behind_the_named_ones_and_each_machine_once(near: Client, stack: ExitStack) -> None:
     named, found = server(stack, LARGE, instance="1" * 16), server(stack, LARGE, instance="2" * 16)
     own = server(stack, LARGE, instance=OWN)
