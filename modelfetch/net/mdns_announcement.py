@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import sanitize
 from modelfetch.net.mdns import MISSING, SERVICE, MdnsMissing, interfaces, zeroconf_package
-from modelfetch.net.mdns_records import VERSION, Interface, parsed_ip, usable_networks
+from modelfetch.net.mdns_records import VERSION, Interface, is_usable_port, parsed_ip, usable_networks
 from modelfetch.threads import start
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _NOT_ANNOUNCED: Final = "this server is not announced in the local network"
 _IPV4_ONLY: Final = (
     "it listens on IPv4 only, and this machine has only IPv6 in a local network; --host :: changes that"
+)
+_UNUSED_PORT: Final = (
+    "no machine uses an announcement of port {}; choose another --port, such as 8765, or name this server in"
+    " sources.peers of the others"
 )
 
 
@@ -66,10 +70,12 @@ class Announcement:
 
         Raises:
             MdnsMissing: The package is not installed.
-            OSError: This machine has no network.
+            OSError: This machine has no network, or the port is one that no other machine would use.
         """
         zeroconf = zeroconf_package()
         port, instance, bound = self._facts
+        if not is_usable_port(port):
+            raise OSError(_UNUSED_PORT.format(port))
         networks = usable_networks(interfaces())
         addresses = announced_addresses(bound, networks)
         if not addresses:

@@ -237,6 +237,12 @@ def reported(announcement: Announcement) -> str:
 
 def test_a_server_that_cannot_be_announced_says_why(lan: Lan, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reported(Announcement(8765, ID, "127.0.0.1")).endswith(": no address in a local network")
+    # Announced, it would be ignored by all others: see `is_usable_port`.
+    assert reported(Announcement(81, ID, OWN)).endswith(
+        ": no machine uses an announcement of port 81; choose another --port, such as 8765, or name this"
+        " server in sources.peers of the others"
+    )
+    assert not lan.registered
     lan.adapters = [(("2001:db8::10", 0, 0), 64)]
     assert reported(Announcement(8765, ID, "0.0.0.0")).endswith(
         ": it listens on IPv4 only, and this machine has only IPv6 in a local network; --host :: changes that"
