@@ -33,7 +33,7 @@ class KnownHost:
     host: str
     known_from: str
     """``settings``, ``catalog``, ``network`` for a peer that was found, or ``history`` for a host that is no
-    longer configured."""
+    longer configured, or found."""
     question: Question | None = None
     """Request that shows whether it is reachable; None for a host that is only in the
     history, and for a bucket."""
@@ -45,7 +45,9 @@ class KnownHost:
     def reason(self) -> str:
         """Why it has its position, for the user."""
         if self.position is None:
-            return "no longer configured" if self.known_from == "history" else "its kind is not in use"
+            if self.known_from != "history":
+                return "its kind is not in use"
+            return "not found now" if self.kind == SourceKind.PEER else "no longer configured"
         return in_words(self.kind, self.health)
 
 

@@ -89,6 +89,13 @@ def test_hosts_of_the_history_are_listed_but_not_those_of_this_machine() -> None
     ] == [("old.example", "no longer configured")]
 
 
+def test_a_peer_that_was_found_before_was_not_configured() -> None:
+    """One that is off now would otherwise be looked for in the settings."""
+    health = measure([attempt(source="peer", host="192.0.2.7:8765")], NOW)
+    [peer] = [each for each in known_hosts(settings(), [], health) if each.kind == "peer"]
+    assert (peer.reason, peer.known_from) == ("not found now", "history")
+
+
 def test_a_configured_node_of_this_machine_is_listed() -> None:
     health = measure([attempt(source="ipfs", host="127.0.0.1:8080")], NOW)
     [node] = [each for each in known_hosts(settings(), [], health) if each.host == "127.0.0.1:8080"]
