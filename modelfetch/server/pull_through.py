@@ -47,6 +47,7 @@ from modelfetch.server.pull_results import (
 from modelfetch.server.request_scope import client_address, joined_headers
 from modelfetch.server.share_state import ShareState
 from modelfetch.share.byte_ranges import select
+from modelfetch.share.on_demand import on_demand_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -135,6 +136,8 @@ class PullThrough(ShareState):
         is_pinned = await self._pins.pin(self.on_demand, request.scope, wanted)
         if is_pinned:
             self.models.refresh()
+            with suppress(Refusal):  # it is pinned, whatever becomes of its model
+                await self.in_thread(self._complete_pinned, on_demand_name(wanted))
         return is_pinned
 
     def close(self) -> None:
@@ -311,8 +314,19 @@ class PullThrough(ShareState):
             self._disk_reports.tell(error.message)
             raise disk_full() from None
 
-    def _complete(self, manifest: Manifest, sha256: str) -> None:
-        """Submit a job for a model of which the last file was fetched: it verifies all, and is then ready."""
+    def _complete_pinned(self, name: str) -> None:
+        """Complete a model of which all files were read for its pin, so that no other fetch is the last."""
+        for manifest in self.models.current().manifests:
+            if manifest.name == name:
+                self._complete(manifest)
+
+    def _complete(self, manifest: Manifest, sha256: str = "") -> None:
+        """Submit a job for a model of which the last file was fetched: it verifies all, and is then ready.
+
+        Args:
+            manifest: The model.
+            sha256: The file that was fetched, if any.
+        """
         identity = manifest.identity
         with self._completing:
             missing = self._missing.get(identity)

@@ -221,6 +221,15 @@ def test_a_dataset_is_pinned(hub: HuggingFaceHub, server: Pulling) -> None:
     assert catalog(server) == ["datasets--org--data"]
 
 
+def test_a_model_that_came_with_its_pin_is_ready_too(hub: HuggingFaceHub, server: Pulling) -> None:
+    """Files without a stated SHA-256 are read for it, so no later fetch is that of the last file."""
+    hub.add("org/data", {"README.md": b"x", "train.csv": b"1,2\n"}, kind="dataset")
+    assert get(server, "/datasets/org/data/resolve/main/train.csv").body == b"1,2\n"
+    until(lambda: server.jobs() == [((), "completed")], "the job for the whole model")
+    models = server.server.ask("GET", "/v1/models").document["models"]
+    assert [each["present"] for each in models if each["name"] == "datasets--org--data"] == [True]
+
+
 def test_files_that_are_read_for_their_digests_do_not_fill_the_disk(
     monkeypatch: pytest.MonkeyPatch, hub: HuggingFaceHub, repo: HubRepo, server: Pulling
 ) -> None:
