@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -64,13 +64,11 @@ def test_or_to_a_new_file_and_none_is_replaced(cli: InProcess) -> None:
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_also_on_another_file_system(cli: InProcess) -> None:
     put(cli, cli.home / "a")
-    target = Path("/dev/shm") / f"modelfetch-{os.getpid()}"
-    try:
+    with TemporaryDirectory(dir="/dev/shm") as directory:
+        target = Path(directory, "a")
         assert cli("quarantine", "restore", RIGHT, "--to", target).code == 0
         assert target.read_bytes() == WRONG
-        assert list(Path("/dev/shm").glob(".mf-tmp-*")) == []
-    finally:
-        target.unlink(missing_ok=True)
+        assert list(target.parent.iterdir()) == [target]
 
 
 def test_no_name_in_the_cache_that_needs_verified_bytes_is_given(cli: InProcess) -> None:
