@@ -296,7 +296,7 @@ def _bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, where = _looked_up(host, port)
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise _cannot_listen(host, port, error) from error
+        raise cannot_listen(host, port, error) from error
     try:
         if sys.platform != "win32":  # on Windows it would let another program listen on the same port
             # A restart can listen at once, while connections of the server before are in TIME_WAIT.
@@ -305,7 +305,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        raise _cannot_listen(host, port, error) from error
+        raise cannot_listen(host, port, error) from error
     return listener
 
 
@@ -334,9 +334,16 @@ def _looked_up(host: str, port: int) -> AddressInfo:
     return found.result()
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
+def cannot_listen(host: str, port: int, error: OSError) -> UsageError:
+    """Make the error for an address that cannot be listened on."""
     reason = sanitize(error.strerror or str(error)).lower()
     hint = "Stop the program that listens there, or choose another --port (0 takes any free port)."
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        hint = "--host is a name or an address of this machine; 0.0.0.0 stands for all of them."
+        hint = (
+            "--host is a name or an address of this machine; 0.0.0.0 stands for all of them, :: for IPv6 too."
+        )
+    elif error.errno == errno.EINVAL:
+        hint = "A link-local address is written with its interface, such as fe80::1%eth0."
+    elif error.errno == errno.EACCES:
+        hint = "Choose a --port from 1024 on: the others need a right that this process does not have."
     return UsageError(f"cannot listen on {quote(host)}, port {port}: {reason}", hint=hint)

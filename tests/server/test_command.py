@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from modelfetch.errors import StoreError
-from modelfetch.server.serve import check_cache
+from modelfetch.server.serve import cannot_listen, check_cache
 from modelfetch.store import Store
 from modelfetch.store.disk import Disk
 from tests.e2e.command import Command, Running, assert_fails, bend, end_patiently
@@ -161,6 +161,21 @@ def test_a_port_in_use_gives_one_line(cli: Command) -> None:
     assert_fails(result, 2, f"cannot listen on '127.0.0.1', port {port}: address already in use", "--port")
     assert result.out == ""
     assert len(result.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EADDRINUSE, "Stop the program that listens there"),
+        (errno.EADDRNOTAVAIL, "--host is a name or an address of this machine"),
+        (errno.EINVAL, "fe80::1%eth0"),
+        (errno.EACCES, "--port from 1024 on"),
+    ],
+)
+def test_the_advice_fits_the_reason_why_it_cannot_listen(number: int, words: str) -> None:
+    error = cannot_listen("h", 80, OSError(number, os.strerror(number)))
+    assert error.message == f"cannot listen on 'h', port 80: {os.strerror(number).lower()}"
+    assert words in error.hint
 
 
 @pytest.mark.parametrize(
