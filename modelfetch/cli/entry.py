@@ -27,7 +27,7 @@ from modelfetch.cli.output import (
 )
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.model.text import sanitize
-from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
+from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT, Hangup, Terminated
 from modelfetch.version import __version__
 from modelfetch.warm import is_quiet, plain_names
 
@@ -212,6 +212,4 @@ def _exit_now(code: int) -> Never:
 
 
 def _raise_interrupt(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - signal handlers get both
-    from modelfetch.engine.stream import Hangup, Terminated
-
     raise Terminated if number == signal.SIGTERM else Hangup

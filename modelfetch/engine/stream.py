@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, Outcome, Progress, RunFinished
 from modelfetch.engine.record import Figures, Record, to_json
@@ -20,21 +20,9 @@ from modelfetch.engine.state import RunState
 from modelfetch.errors import ModelfetchError, interrupt_behind
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
-from modelfetch.signal_exit_codes import SIGHUP_EXIT, SIGINT_EXIT, SIGTERM_EXIT
+from modelfetch.signal_exit_codes import SIGINT_EXIT, Hangup, Terminated
 
 __all__ = ["Hangup", "Record", "Reporter", "Terminated", "follow", "records", "to_json"]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM. Raised by a signal handler, it ends a run like Ctrl-C."""
-
-    exit_code: ClassVar[int] = SIGTERM_EXIT
-
-
-class Hangup(Terminated):
-    """SIGHUP: the terminal was closed."""
-
-    exit_code: ClassVar[int] = SIGHUP_EXIT
 
 
 class Reporter(Protocol):

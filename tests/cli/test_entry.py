@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -301,3 +303,15 @@ def test_a_query_parsed_without_typer_runs_as_one_parsed_by_it(
 )
 def test_any_other_form_of_a_query_is_left_to_typer(arguments: list[str]) -> None:
     assert not entry.is_plain_query(arguments)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_while_the_engine_is_being_loaded_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    """Then a module of it is there and has no names yet, so the handler must not need any."""
+    monkeypatch.setitem(sys.modules, "modelfetch.engine.stream", ModuleType("modelfetch.engine.stream"))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        entry._raise_interrupt(getattr(signal, name), None)
+    assert entry._interrupt_code(raised.value) == code
