@@ -23,8 +23,9 @@ from modelfetch.remote.errors import not_a_server, refusal_error, unreachable
 if TYPE_CHECKING:
     from modelfetch.remote.server_url import Address
 
-CANCEL_SECONDS: Final = 2.0
-"""Seconds to wait for the answer to a cancel; the server needs about one second."""
+CANCEL_SECONDS: Final = 4.0
+"""Seconds to wait for the answer to a cancel: the server's own limit of two seconds for the end of the job,
+and time to answer."""
 PIN_SECONDS: Final = 150.0
 """Seconds to wait for a reference to be pinned: the server's own limit of two minutes, and time to answer."""
 _SHORT_ID: Final = 12

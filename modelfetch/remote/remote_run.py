@@ -21,7 +21,7 @@ from modelfetch.engine.workers import merge
 from modelfetch.errors import ModelfetchError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.units import format_size
-from modelfetch.remote.client import CANCEL_SECONDS, Job, ServerClient, shorten
+from modelfetch.remote.client import Job, ServerClient, shorten
 from modelfetch.remote.decoder import JobRecord
 from modelfetch.remote.follower import ConnectionState, JobFollower, ReconnectPolicy, Update
 from modelfetch.threads import start
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.1
 """Seconds without an event after which the run checks for :meth:`Run.leave`: the longest reaction to a
 Ctrl-C."""
+LEAVE_SECONDS: Final = 2.0
+"""Seconds to wait for the end of cancelled jobs; they take about one."""
 WAIT_REPORT_SECONDS: Final = 1.0
 """Seconds of waiting before it is reported, and between two reports of it."""
 
@@ -161,7 +163,7 @@ class Run:
             return False
         ours = [job for job in self._continuing if job.is_ours]
         if self._cancel_deadline is None:
-            self._cancel_deadline = self._clock() + CANCEL_SECONDS
+            self._cancel_deadline = self._clock() + LEAVE_SECONDS
             for job in ours:
                 # In threads, so that a server that does not answer delays neither the others nor the events.
                 if start(partial(self._cancel, job), "modelfetch-cancel") is None:

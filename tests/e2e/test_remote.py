@@ -120,7 +120,7 @@ def held(house: House, size: int, at: int) -> Iterator[tuple[Origin, ServedModel
 def wait_for_what_is_cancelled(house: House) -> None:
     """Let the client wait for the end of a job that it cancels, for as long as a loaded machine takes."""
     modules = "from modelfetch.remote import client, remote_run"
-    bend(house.client, f"{modules}\nclient.CANCEL_SECONDS = remote_run.CANCEL_SECONDS = {HELD}")
+    bend(house.client, f"{modules}\nclient.CANCEL_SECONDS = remote_run.LEAVE_SECONDS = {HELD}")
 
 
 @pytest.fixture

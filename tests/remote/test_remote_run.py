@@ -13,7 +13,7 @@ from modelfetch.engine.events import ErrorInfo, Event, LockWaiting, Progress, Ru
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.remote import Job, ReconnectPolicy, Run
-from modelfetch.remote.client import CANCEL_SECONDS
+from modelfetch.remote.remote_run import LEAVE_SECONDS
 from tests.origin.channel import Channel
 from tests.patience import HELD, IN_TIME
 from tests.remote.conftest import Connect
@@ -49,7 +49,7 @@ def fast_clock() -> float:
 
 def slow_clock() -> float:
     """A clock by which a cancel may take as long as a loaded machine needs."""
-    return time.monotonic() * CANCEL_SECONDS / HELD
+    return time.monotonic() * LEAVE_SECONDS / HELD
 
 
 def of_other_run(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ def test_a_cancel_without_an_answer_is_not_waited_for_long(connect: Connect) -> 
     assert isinstance(last, RunFinished)
     assert last.error is not None
     assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was cancelled but has not ended yet")
-    assert CANCEL_SECONDS / 10 <= seconds < IN_TIME
+    assert LEAVE_SECONDS / 10 <= seconds < IN_TIME
 
 
 def test_leaving_after_the_end_keeps_that_end(connect: Connect) -> None:

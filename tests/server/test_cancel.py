@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelfetch.remote import client
 from modelfetch.server import job_queue
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.store import Store, partial
@@ -24,6 +25,8 @@ from tests.server.running import Served, until
 MIB = 1 << 20
 READ_SECONDS = 0.5
 """Seconds for each read of a slow disk."""
+USUAL_SECONDS = job_queue.CANCEL_SECONDS
+"""What a request to cancel waits for the end of the job outside of these tests."""
 SLOW_BYTES = 60 * MIB
 """Bytes of a file that such a disk reads for longer than ``IN_TIME``, a MiB at a time."""
 
@@ -73,6 +76,11 @@ WAITS: dict[str, tuple[Fault, str]] = {
     "stalled in the body": (faults.stall(0.5), "fetching"),
     "in backoff": (faults.status(503, retry_after=60), "retrying"),
 }
+
+
+def test_a_client_waits_for_the_answer_longer_than_the_server_for_the_job() -> None:
+    """Else a job that takes a while to end would be reported as a server that does not answer."""
+    assert client.CANCEL_SECONDS > USUAL_SECONDS + 1
 
 
 @pytest.mark.parametrize(
