@@ -29,6 +29,7 @@ from modelfetch.server.client_limit import network_of
 from modelfetch.server.socket_transfer import IS_SUPPORTED, SocketTransfer
 
 if TYPE_CHECKING:
+    from modelfetch.server.handshakes import Handshakes
     from modelfetch.server.login_limits import LoginLimits
 
 HEAD_SECONDS: Final = 10.0
@@ -39,6 +40,8 @@ READ_SECONDS: Final = 15.0
 
 LOGIN_LIMITS: Final = "login_limits"
 """Key in the state of the application: the :class:`LoginLimits` of all connections."""
+HANDSHAKES: Final = "handshakes"
+"""Key in the same state: the :class:`Handshakes` of all connections."""
 CONNECTION: Final = "connection"
 """Key in the state of a request: the :class:`Connection` it came over."""
 
@@ -74,10 +77,13 @@ class Connection(H11Protocol):
         # uvicorn copies this state into each request, where the guard reads `is_authenticated` from it.
         super().__init__(config, server_state, {**app_state, CONNECTION: self}, _loop)
         self._login_limits = app_state.get(LOGIN_LIMITS)
+        self._handshakes: Handshakes | None = app_state.get(HANDSHAKES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection as unauthenticated, and start the timer for its first request."""
         super().connection_made(transport)
+        if self._handshakes is not None:
+            self._handshakes.end(transport.get_extra_info("socket").fileno())
         self.network = network_of(self.client[0]) if self.client else ""
         if self._login_limits is not None:
             self._login_limits.add(self)

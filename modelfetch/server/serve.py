@@ -27,8 +27,9 @@ from uvicorn.server import HANDLED_SIGNALS
 from modelfetch.engine.stream import Hangup
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.text import quote, sanitize
-from modelfetch.server.connection_timeouts import HEAD_SECONDS, LOGIN_LIMITS, Connection
+from modelfetch.server.connection_timeouts import HANDSHAKES, HEAD_SECONDS, LOGIN_LIMITS, Connection
 from modelfetch.server.guard import MAX_HEAD_BYTES
+from modelfetch.server.handshakes import Handshakes, Listener
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address, is_wildcard, own_names
@@ -79,6 +80,7 @@ class Server(uvicorn.Server):
         self._pins = pins
         self._listening = listening
         self._login_limits = LoginLimits()
+        self._handshakes = Handshakes()
         # Under `nohup` or in the background of a shell, signals are ignored on purpose (POSIX); uvicorn
         # installs its handlers regardless.
         self._ignored = {number for number in HANDLED_SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
@@ -91,10 +93,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and report it.
 
-        Replaces uvicorn's method, which allows a TLS handshake one minute: long enough for idle connections
-        to use up all file descriptors.
+        Replaces uvicorn's method, which allows a TLS handshake one minute, and any number of them: idle
+        connections would use up all file descriptors.
         """
         handshake_seconds = None if self.config.ssl is None else HEAD_SECONDS
+        if self.config.ssl is not None:
+            sockets = [Listener(sock, self._handshakes.add) for sock in sockets or ()]
         self.servers = [
             await asyncio.get_running_loop().create_server(
                 self._new_connection,
@@ -114,7 +118,9 @@ class Server(uvicorn.Server):
 
     def _new_connection(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state={LOGIN_LIMITS: self._login_limits}
+            config=self.config,
+            server_state=self.server_state,
+            app_state={LOGIN_LIMITS: self._login_limits, HANDSHAKES: self._handshakes},
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
