@@ -314,8 +314,8 @@ def test_the_origin_is_not_asked_again_as_soon_after_a_second_failure(
     origin.fault("*config.json", faults.status(404))
     for wait in (0.001, 0.002, 0.004):
         assert server.get(sha256).status == 502
-        assert server.share_state._failures._last[sha256][0] == wait
         until(lambda: sha256 not in server.share_state._fetches, "the end of the pause")
+        assert server.share_state._failures._last[sha256][0] == wait
     assert file_requests(origin, "config.json") == 3
 
 
