@@ -36,6 +36,7 @@ from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import (
     AuthorizationError,
     ConfigError,
+    ManifestError,
     ModelfetchError,
     OfflineError,
     StoreError,
@@ -209,7 +210,7 @@ class PinOnDemand:
 
 
 def _write(workspace: Workspace, wanted: Named, cancel: Cancellation) -> bool:
-    """Resolve a repository and write its manifest; False if its name is taken."""
+    """Resolve a repository and write its manifest; False if another pin has its name."""
     from modelfetch.pins.catalogs import NameTakenError, user_catalog, write_pin
     from modelfetch.pins.outdated import record_pinned
     from modelfetch.pins.pin import PinRequest
@@ -228,7 +229,8 @@ def _write(workspace: Workspace, wanted: Named, cancel: Cancellation) -> bool:
         else []
     )
     # All files, also of a repository with several variants of one model: each client takes those it needs.
-    request = PinRequest((wanted,), on_demand_name(wanted), include=("*",))
+    name = on_demand_name(wanted)
+    request = PinRequest((wanted,), name, include=("*",))
     try:
         with open_session(anonymous, cancel=cancel, public_only=True, named=registry) as session:
             upstream_for = session.upstream_for
@@ -238,9 +240,20 @@ def _write(workspace: Workspace, wanted: Named, cancel: Cancellation) -> bool:
             pin = public.pin(request)
         write_pin(pin.manifest, user_catalog(workspace))
     except NameTakenError:
-        return False
+        return _pins(user_catalog(workspace) / f"{name}.toml", wanted)
     record_pinned(workspace, pin.manifest)
     return True
+
+
+def _pins(path: Path, wanted: Named) -> bool:
+    """Whether a manifest pins what a client named: another server of this catalog was quicker."""
+    from modelfetch.model.parse import load_manifest
+
+    try:
+        found = load_manifest(path)
+    except ManifestError:
+        return False
+    return found.upstream is not None and found.upstream.ref == wanted.text
 
 
 def _check_catalog(catalog: Path) -> None:

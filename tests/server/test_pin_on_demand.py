@@ -221,6 +221,28 @@ def test_a_dataset_is_pinned(hub: HuggingFaceHub, server: Pulling) -> None:
     assert catalog(server) == ["datasets--org--data"]
 
 
+def test_what_another_server_of_the_catalog_pinned_meanwhile_is_pinned(
+    repo: HubRepo, server: Pulling
+) -> None:
+    """Both were asked for it at the same time, and each lists it on the Hub before it writes the manifest."""
+    one, two = (PinOnDemand(server.server.workspace) for _ in range(2))
+    named = RepoReference("hf", "org/repo")
+    assert one.pin("a", named)
+    repo.commit({**FILES, "config.json": b"moved on"})
+    assert two.pin("b", named)
+    assert not two.is_refused(named)
+    assert catalog(server) == ["org--repo"]
+    assert get(server, "/org/repo/resolve/main/config.json").body == FILES["config.json"]
+
+
+def test_a_name_that_another_pin_has_is_not_pinned(repo: HubRepo, server: Pulling) -> None:
+    (server.root / "catalog").mkdir()
+    path = server.root / "catalog" / "org--repo.toml"
+    path.write_text("not a manifest")
+    assert not PinOnDemand(server.server.workspace).pin("a", RepoReference("hf", "org/repo"))
+    assert path.read_text() == "not a manifest"
+
+
 def test_a_model_that_came_with_its_pin_is_ready_too(hub: HuggingFaceHub, server: Pulling) -> None:
     """Files without a stated SHA-256 are read for it, so no later fetch is that of the last file."""
     hub.add("org/data", {"README.md": b"x", "train.csv": b"1,2\n"}, kind="dataset")
