@@ -309,7 +309,7 @@ def is_same_pin(path: Path, manifest: Manifest) -> bool:
 
 
 def remove_pin(path: Path) -> None:
-    """Delete the manifest of a pin.
+    """Delete the manifest of a pin, or a file that belongs to it.
 
     Raises:
         StoreError: The disk refused.

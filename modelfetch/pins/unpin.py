@@ -1,4 +1,6 @@
-"""Removes a pin: its manifest, and its name in the project's file. The cache is not touched.
+"""Removes a pin: its manifest with what was published beside it, and its name in the project's file.
+
+The cache is not touched.
 
 Only manifests of the user's catalog and of the project's are deleted. The built-in catalog is part of the
 program, and the catalogs of ``MODELFETCH_CATALOG`` may belong to others.
@@ -9,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.catalog.lookup import SKELETON_SUFFIX, TORRENT_SUFFIX
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote, sanitize
@@ -16,6 +19,7 @@ from modelfetch.pins.catalogs import remove_pin
 from modelfetch.pins.project_file import is_in_project, remove_from_project
 
 if TYPE_CHECKING:
+    from modelfetch.catalog.lookup import CatalogEntry
     from modelfetch.workspace import Workspace
 
 _OWN: Final = ("user", "project")
@@ -27,11 +31,11 @@ class Unpinned:
     """What was changed, or would be."""
 
     paths: tuple[Path, ...]
-    """The manifest that was deleted, and the project's file if it listed the name."""
+    """The manifest and its companions that were deleted, and the project's file if it listed the name."""
 
 
 def unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
-    """Delete the manifest of a model, and take its name out of the project's ``models``.
+    """Delete the manifest of a model, its skeleton and its torrent, and take its name out of ``models``.
 
     Args:
         workspace: Whose catalogs and project are meant.
@@ -60,11 +64,16 @@ def unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
             "the project",
             hint="Delete that file yourself if it is yours.",
         )
-    is_own = entry.origin in _OWN
+    own = [entry.path, *_companions(entry)] if entry.origin in _OWN else []
     if not dry_run:
         if project is not None and is_listed:
             remove_from_project(project, entry.name)
-        if is_own:
-            remove_pin(entry.path)
-    changed = [entry.path] if is_own else []
-    return Unpinned((*changed, *([project] if project is not None and is_listed else [])))
+        for path in own:
+            remove_pin(path)
+    return Unpinned((*own, *([project] if project is not None and is_listed else [])))
+
+
+def _companions(entry: CatalogEntry) -> list[Path]:
+    """Return what lies beside a manifest and belongs to it; a later model of its name would use it."""
+    beside = [entry.path.with_name(entry.name + suffix) for suffix in (SKELETON_SUFFIX, TORRENT_SUFFIX)]
+    return [path for path in beside if path.is_file()]

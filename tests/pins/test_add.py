@@ -353,6 +353,20 @@ def test_unpinning_undoes_adding(machine: Machine) -> None:
         unpin(machine.workspace, "whisper-base", dry_run=False)
 
 
+def test_unpinning_takes_what_was_published_beside_the_manifest(machine: Machine) -> None:
+    """Else a model that gets the same name later would take it for its own."""
+    path = machine.add().path
+    published = (path.with_name("repo.skeleton.car"), path.with_name("repo.torrent"))
+    kept = path.with_name("repo-2.torrent")
+    for each in (*published, kept):
+        each.write_bytes(b"published")
+    assert unpin(machine.workspace, "repo", dry_run=True).paths == (path, *published)
+    assert all(each.exists() for each in published)
+    assert unpin(machine.workspace, "repo", dry_run=False).paths == (path, *published)
+    assert not any(each.exists() for each in published)
+    assert kept.exists()
+
+
 def test_a_project_does_not_choose_which_file_of_the_user_is_deleted(machine: Machine) -> None:
     own = machine.root / "important.toml"
     own.write_text("[anything]\n")
