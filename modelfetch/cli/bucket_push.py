@@ -36,7 +36,9 @@ def push_to_bucket(
         ModelfetchError: See :meth:`.BucketPusher.push`.
     """
     from modelfetch.bundle.push_bucket import BucketPusher, mirror_template
+    from modelfetch.net.object_store import require_extra
 
+    require_extra()
     template = mirror_template(prefix)
     done: list[tuple[PushedModel, Bucketed]] = []
     with pushing.connections(workspace, quiet=quiet or json) as used:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from modelfetch import tracing
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, UsageError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.net import proxies
 from modelfetch.net.background import POLL_SECONDS, Background
@@ -301,6 +301,18 @@ def require_obstore() -> None:
         raise SourceError(
             Fault.PROTOCOL, "object stores need the package obstore", hint=f"Install it: {_EXTRA}"
         ) from error
+
+
+def require_extra() -> None:
+    """Load the client of object stores for a command that can do nothing without it.
+
+    Raises:
+        UsageError: It is not installed. To try again does not help, and there is no other source.
+    """
+    try:
+        require_obstore()
+    except SourceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _trace(method: str, address: ObjectAddress, more: str = "") -> None:

@@ -22,6 +22,7 @@ from modelfetch.errors import Fault, SourceError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import replace
 from modelfetch.model.object_address import parse_object_url
 from modelfetch.model.text import quote
+from modelfetch.net.object_store import require_extra
 from modelfetch.net.retry import RESET_BYTES
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import MAX_FILES, FileCollector, failure
@@ -54,6 +55,7 @@ class Bucket:
 
     def resolve(self, reference: Reference) -> Listing:
         """List the objects; see :meth:`.Upstream.resolve`."""
+        require_extra()
         address = cast("ObjectReference", reference).address
         found = None if address.is_prefix else self._object(address)
         if found is not None:
