@@ -187,6 +187,7 @@ def test_a_peer_that_lacks_some_small_files_is_not_asked_for_the_rest(
     assert peer.requests < len(SMALL), "each connection of the batch may have asked once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has", [0, 10])
 def test_a_peer_that_fetches_the_model_is_asked_for_small_files_until_it_lacks_one(
     tmp_path: Path, stack: ExitStack, origin: Origin, has: int
@@ -194,7 +195,7 @@ def test_a_peer_that_fetches_the_model_is_asked_for_small_files_until_it_lacks_o
     peer = stack.enter_context(PeerServer(*SMALL[:has]))
     peer.fetching[sha256(SMALL[-1])] = 0, len(SMALL[-1])
     machine = Machine(tmp_path, [peer.url], origin)
-    machine.environ["MODELFETCH_NETWORK_FILES"] = "1"  # each connection would ask once
+    machine.environ["MODELFETCH_NETWORK_FILES"] = "1"  # each connection of the batch would ask once
     events = machine.ensure(model({f"{n}.json": each for n, each in enumerate(SMALL)}))
     assert code(events) == 0
     assert kinds(events) == ({"mirror", "peer"} if has else {"mirror"})
