@@ -23,6 +23,14 @@ class Authority:
         self._ca.issue_cert(host, not_after=until, not_before=since).configure_cert(context)
         return context
 
+    def issue(self, directory: Path) -> tuple[Path, Path]:
+        """Write a certificate of this machine with its chain, and its key, as PEM, for a server's options."""
+        issued = self._ca.issue_cert("localhost", "127.0.0.1")
+        cert, key = directory / "cert.pem", directory / "key.pem"
+        cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key.write_bytes(issued.private_key_pem.bytes())
+        return cert, key
+
     def client(self) -> ssl.SSLContext:
         """A client's context that trusts this authority alone."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

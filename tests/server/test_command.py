@@ -27,6 +27,7 @@ from modelfetch.store import Store
 from modelfetch.store.disk import Disk
 from tests.e2e.command import Command, Running, assert_fails, bend, end_patiently
 from tests.origin import Origin, faults, model
+from tests.origin.certificates import Authority
 from tests.patience import IN_TIME, PATIENT
 from tests.server.running import until
 
@@ -271,13 +272,9 @@ def test_without_the_extra_it_prints_how_to_install_it(cli: Command, tmp_path: P
 
 
 def test_with_a_certificate_it_uses_tls(cli: Command, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    authority = Authority()
+    cert, key = authority.issue(tmp_path)
+    context = authority.client()
     options = ("--port", "0", "--cert", str(cert), "--key", str(key))
     with serve(cli, *options, context=context) as server:
         assert server.scheme == "https"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import trustme
 
 from modelfetch.server import serve
 from modelfetch.server.handshakes import Handshakes
 from modelfetch.server.serve_options import Options
+from tests.origin.certificates import Authority
 from tests.patience import HELD, IN_TIME
 from tests.server.running import Served, until
 
@@ -75,13 +74,9 @@ def test_a_server_with_tls_closes_silent_connections_when_there_are_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "HEAD_SECONDS", HELD)
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    authority = Authority()
+    cert, key = authority.issue(tmp_path)
+    context = authority.client()
     server = Served(tmp_path, options=Options(cert=cert, key=key))
     server._server._handshakes._most = 2
     with server, ExitStack() as stack:

@@ -8,14 +8,12 @@ import errno
 import hashlib
 import http.client
 import os
-import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import trustme
 
 from modelfetch.server import file_response, socket_transfer
 from modelfetch.server.connection_timeouts import Connection
@@ -26,6 +24,7 @@ from modelfetch.server.share_limits import ShareLimits
 from modelfetch.server.socket_transfer import SocketTransfer
 from modelfetch.store.chunk_maps import one_chunk_cid
 from tests.descriptors import no_descriptors
+from tests.origin.certificates import Authority
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
 from tests.server.sharing import (
@@ -179,14 +178,10 @@ def test_the_kernel_sends_large_files(sharing: Sharing, monkeypatch: pytest.Monk
 
 
 def test_over_tls_a_blob_arrives_whole(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    key.write_bytes(certificate.private_key_pem.bytes())
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with sharing_server(tmp_path, options=Options(cert=chain, key=key)) as sharing:
+    authority = Authority()
+    cert, key = authority.issue(tmp_path)
+    context = authority.client()
+    with sharing_server(tmp_path, options=Options(cert=cert, key=key)) as sharing:
         data = content(LARGE)
         path = f"/blobs/sha256/{sharing.put(data)}"
         client = http.client.HTTPSConnection(
