@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import sanitize
+from modelfetch.net.responses import ALLOW_HOST, UNKNOWN_NAME
 from modelfetch.settings import redact
 from modelfetch.swarm.metainfo import parse_info
 from modelfetch.swarm.torrent_files import check_fit
@@ -75,7 +76,7 @@ def resolved(peers: Sequence[str], notify: Notify) -> tuple[str, ...]:
 
 _REFUSALS: Final = {
     "401": "access refused (401); does it run `modelfetch serve --share`, and is its path /announce?",
-    "421": "it does not know itself by this name (421); its option --allow-host adds one",
+    "421": f"{UNKNOWN_NAME}; {ALLOW_HOST}",
 }
 """What a server of modelfetch means by a status, as :mod:`modelfetch.sources.peer` says it of peers."""
 

@@ -322,8 +322,10 @@ def _encoding(headers: Mapping[str, str]) -> str:
 
 
 UNKNOWN_NAME: Final = "it does not know itself by this name (421)"
-UNKNOWN_NAME_HINT: Final = "Use another of its names, or its address; its option --allow-host adds a name."
-"""What to do about a server that answers under its own names only, as ours does against DNS rebinding."""
+"""Of a server that answers under its own names only, as ours does against DNS rebinding."""
+ALLOW_HOST: Final = "its option --allow-host adds one"
+"""What its operator can do about that."""
+UNKNOWN_NAME_HINT: Final = f"Use another of its names, or its address; {ALLOW_HOST}."
 
 _STATUS_TEXTS = {
     408: "request timed out",

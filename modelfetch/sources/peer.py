@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, run
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.credentials import split_credential
+from modelfetch.net.responses import ALLOW_HOST, UNKNOWN_NAME
 from modelfetch.net.urls import host_of
 from modelfetch.sources.base import HttpOffer
 from modelfetch.store.in_progress import MOST_RANGES
@@ -71,7 +72,7 @@ _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.TLS, Fault.REDIR
 
 _REFUSALS: Final = {
     401: "access refused (401); does it run `modelfetch serve --share`?",
-    421: "it does not know itself by this name (421); its option --allow-host adds one",
+    421: f"{UNKNOWN_NAME}; {ALLOW_HOST}",
 }
 """What a server answers to every path without ``--share``, and under a name that is not its own."""
 
