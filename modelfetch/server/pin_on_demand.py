@@ -51,7 +51,6 @@ from modelfetch.server.client_limit import network_of
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.pin_patterns import PinPatterns
 from modelfetch.server.pull_results import (
-    KEEP_FREE,
     DiskReports,
     check_room,
     disk_failed,
@@ -311,7 +310,7 @@ class _PublicOnly:
         if listing.is_gated:
             raise AuthorizationError(f"{reference.text} is gated")
         needed = sum(file.size or 0 for file in listing.files if not file.sha256)
-        check_room(self._store, needed, KEEP_FREE)
+        check_room(self._store, needed)
         return listing
 
     def open(self, file: UpstreamFile) -> AbstractContextManager[Iterator[bytes]]:

@@ -140,24 +140,23 @@ def unreadable(what: str) -> Refusal:
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "disk", f"this server cannot read its {what}")
 
 
-def check_room(store: Store, needed: int, reserve: int) -> None:
-    """Check that the disk has room for files for clients.
+def check_room(store: Store, needed: int) -> None:
+    """Check that the disk has room for files for clients, and that :data:`KEEP_FREE` stays free.
 
     Args:
         store: The cache.
         needed: Bytes of the files.
-        reserve: Bytes that stay free: :data:`KEEP_FREE`.
 
     Raises:
         StoreError: It has not; the message says that a part of what is needed is the reserve.
     """
     try:
-        store.check_space(needed + reserve)
+        store.check_space(needed + KEEP_FREE)
     except StoreError as error:
         raise StoreError(f"{error.message} (1 GiB of it as a reserve)", hint=error.hint) from error.__cause__
 
 
-class Failures:
+class FailurePauses:
     """For how long fetches that failed are not repeated: twice as long with each failure in a row.
 
     Only those of the origin count, as what this server lacks may be there a moment later. Used by the

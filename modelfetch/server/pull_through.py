@@ -33,9 +33,8 @@ from modelfetch.server.job_log import TooManyFollowers
 from modelfetch.server.job_queue import MAX_FILE_JOBS, MAX_QUEUED
 from modelfetch.server.pin_requests import PinRequests
 from modelfetch.server.pull_results import (
-    KEEP_FREE,
     DiskReports,
-    Failures,
+    FailurePauses,
     Fetch,
     check_room,
     disk_full,
@@ -110,7 +109,7 @@ class PullThrough(ShareState):
         self.on_demand = on_demand
         self._pins = PinRequests(self.waiting)
         self._disk_reports = on_demand.disk_reports if on_demand is not None else DiskReports()
-        self._failures = Failures()
+        self._failure_pauses = FailurePauses()
         places = MAX_FILE_JOBS + MAX_QUEUED
         self._places = ClientLimit(places, places // 2, queue_full)
         """One for each fetch under way, held for the client that began it."""
@@ -248,7 +247,7 @@ class PullThrough(ShareState):
         held.close()
         self._arrivals.forget(sha256)
         result = None if fetch.cancelled() or fetch.exception() is not None else fetch.result()
-        seconds = self._failures.seconds(sha256, result if isinstance(result, Refusal) else None)
+        seconds = self._failure_pauses.seconds(sha256, result if isinstance(result, Refusal) else None)
         asyncio.get_running_loop().call_later(seconds, self._fetches.pop, sha256, None)
 
     async def _run(self, manifest: Manifest, file: FileSpec, client: str) -> SharedFile | Refusal:
@@ -309,7 +308,7 @@ class PullThrough(ShareState):
         """Refuse to fetch the last of some files if all of them would fill the disk."""
         try:
             needed = sum(file.size - self._store.held(file) for file in files)
-            check_room(self._store, needed, KEEP_FREE)
+            check_room(self._store, needed)
         except StoreError as error:
             self._disk_reports.tell(error.message)
             raise disk_full() from None

@@ -15,7 +15,7 @@ import pytest
 
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import RepoReference
-from modelfetch.server import pin_on_demand
+from modelfetch.server import pin_on_demand, pull_results
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.pin_on_demand import (
     MAX_PINS_OF_ONE,
@@ -255,7 +255,7 @@ def test_a_model_that_came_with_its_pin_is_ready_too(hub: HuggingFaceHub, server
 def test_files_that_are_read_for_their_digests_do_not_fill_the_disk(
     monkeypatch: pytest.MonkeyPatch, hub: HuggingFaceHub, repo: HubRepo, server: Pulling
 ) -> None:
-    monkeypatch.setattr(pin_on_demand, "KEEP_FREE", 1 << 62)
+    monkeypatch.setattr(pull_results, "KEEP_FREE", 1 << 62)
     answer = get(server, "/org/repo/resolve/main/config.json")
     assert (answer.status, hub.targets("/resolve/")) == (507, [])
 
@@ -295,7 +295,7 @@ def test_the_operator_learns_why_no_repository_can_be_stored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, repo: HubRepo, server: Pulling
 ) -> None:
     """A client learns the kind of the failure, and no job fails that would have the reason."""
-    monkeypatch.setattr(pin_on_demand, "KEEP_FREE", 1 << 62)
+    monkeypatch.setattr(pull_results, "KEEP_FREE", 1 << 62)
     for _ in range(2):
         assert get(server, "/org/repo/resolve/main/config.json").status == 507
     [line] = [each.getMessage() for each in caplog.records]

@@ -30,7 +30,7 @@ from modelfetch.server.interim_responses import InterimResponses
 from modelfetch.server.pull_results import (
     REPORT_SECONDS,
     DiskReports,
-    Failures,
+    FailurePauses,
     disk_full,
     origin_failed,
     refusal_of,
@@ -288,7 +288,7 @@ def test_a_failure_is_not_repeated_at_once(
 
 def test_a_file_that_fails_again_and_again_is_fetched_less_and_less_often() -> None:
     now = 0.0
-    failures = Failures(lambda: now)
+    failures = FailurePauses(lambda: now)
 
     def next_pause(refusal: Refusal | None, idle: float = 1.0) -> float:
         nonlocal now
@@ -315,7 +315,7 @@ def test_the_origin_is_not_asked_again_as_soon_after_a_second_failure(
     for wait in (0.001, 0.002, 0.004):
         assert server.get(sha256).status == 502
         until(lambda: sha256 not in server.share_state._fetches, "the end of the pause")
-        assert server.share_state._failures._last[sha256][0] == wait
+        assert server.share_state._failure_pauses._last[sha256][0] == wait
     assert file_requests(origin, "config.json") == 3
 
 
@@ -360,7 +360,7 @@ def test_a_manifest_is_not_read_again_for_each_file(served: ServedModel, server:
 def test_a_full_disk_is_insufficient_storage(
     monkeypatch: pytest.MonkeyPatch, origin: Origin, served: ServedModel, server: Pulling
 ) -> None:
-    monkeypatch.setattr(pull_through, "KEEP_FREE", 1 << 62)
+    monkeypatch.setattr(pull_results, "KEEP_FREE", 1 << 62)
     answer = server.get(digest(served, "big.bin"))
     assert (answer.status, answer.code) == (507, "disk_full")
     assert (origin.requests, server.jobs()) == ([], [])
@@ -587,7 +587,7 @@ def test_the_operator_learns_once_an_hour_why_the_disk_takes_no_file(
 def test_a_full_disk_is_reported_on_the_server(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, served: ServedModel, server: Pulling
 ) -> None:
-    monkeypatch.setattr(pull_through, "KEEP_FREE", 1 << 62)
+    monkeypatch.setattr(pull_results, "KEEP_FREE", 1 << 62)
     assert server.get(digest(served, "big.bin")).status == 507
     assert "files for clients cannot be stored" in caplog.text
     assert "are needed" in caplog.text
